@@ -1,0 +1,335 @@
+"""Mask R-CNN (He et al. 2017): the whole flow, from pixels to masks and from batch to losses."""
+
+import os
+import pathlib
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_maskrcnn.backbones import FPN, ResNet
+from keras_maskrcnn.batch import check_inputs, check_targets, normalize_and_pad
+from keras_maskrcnn.config import MaskRCNNConfig
+from keras_maskrcnn.detections import Detections
+from keras_maskrcnn.roi import BoxHead, MaskHead, RoIAlign, detect
+from keras_maskrcnn.rpn import ProposalLayer, RPNHead, make_anchors
+from keras_maskrcnn.training.losses import box_losses, mask_loss, rpn_losses
+from keras_maskrcnn.training.targets import anchor_targets, mask_targets, proposal_targets
+
+STRIDES = {"p2": 4, "p3": 8, "p4": 16, "p5": 32, "p6": 64}
+ROI_LEVELS = ("p2", "p3", "p4", "p5")
+LOSSES = ("rpn_objectness_loss", "rpn_box_loss", "box_class_loss", "box_loss", "mask_loss")
+
+
+@keras.saving.register_keras_serializable(package="keras_maskrcnn")
+class MaskRCNN(keras.Model):
+    """Mask R-CNN, or Faster R-CNN where `config.mask` is false.
+
+        image -> backbone -> FPN -> RPN -> proposals -> RoIAlign -> box head -> detections
+                                                    \\-> RoIAlign -> mask head -> masks
+
+    Args:
+        config: The name of a shipped config, a `.yaml` file, a `MaskRCNNConfig`, or its fields in
+            a dict.
+        name: Name of the model.
+        dtype: Keras dtype policy, e.g. `"mixed_bfloat16"`.
+        **overrides: Fields of the config to change.
+
+    Call arguments:
+        x: `{"images": (B, H, W, 3) RGB 0..255, "image_sizes": (B, 2) int32 height and width of
+            the valid top-left part}`; without `"image_sizes"`, or as a plain tensor, all is valid.
+        training: Whether batch norms that train use the statistics of the batch.
+
+    Returns:
+        `{"boxes": (B, D, 4) xyxy pixels, "scores": (B, D), "classes": (B, D) int32, -1 where
+        padded, "num_detections": (B,) int32, "masks": (B, D, m, m) probabilities in the box}`.
+
+    Raises:
+        ValueError: An unknown or contradicting field of the config, or a wrong shape of `x`.
+
+    Example:
+        >>> model = MaskRCNN("mask_rcnn_resnet50_fpn", backbone="resnet14", num_classes=3)
+        >>> model({"images": tf.zeros((1, 64, 96, 3))})["boxes"].shape
+        TensorShape([1, 100, 4])
+    """
+
+    def __init__(
+        self,
+        config: str | os.PathLike | MaskRCNNConfig | dict[str, Any] = "mask_rcnn_resnet50_fpn",
+        *,
+        name: str | None = None,
+        dtype=None,
+        trainable: bool = True,
+        **overrides,
+    ):
+        super().__init__(name=name or "mask_rcnn", dtype=dtype, trainable=trainable)
+        self.supports_jit = False  # XLA lacks suppression; see ProposalLayer
+        self.config = c = _resolve_config(config, overrides)
+        dtype = self.dtype_policy
+        head_norm = "group_norm" if c.norm == "group_norm" else None
+        self.backbone = ResNet(
+            c.backbone, c.backbone_width, c.stride_in_1x1, c.norm, c.freeze_at, dtype=dtype
+        )
+        self.fpn = FPN(c.fpn_channels, norm=head_norm, dtype=dtype)
+        anchors_per_cell = len(c.anchor_sizes[0]) * len(c.anchor_aspect_ratios)
+        self.rpn_head = RPNHead(c.fpn_channels, anchors_per_cell, dtype=dtype)
+        self.proposals = {
+            training: ProposalLayer(pre_nms_top_n, post_nms_top_n, c.rpn_nms_threshold)
+            for training, pre_nms_top_n, post_nms_top_n in (
+                ("train", c.rpn_pre_nms_top_n_train, c.rpn_post_nms_top_n_train),
+                ("test", c.rpn_pre_nms_top_n_test, c.rpn_post_nms_top_n_test),
+            )
+        }
+        pooling = {
+            "strides": [STRIDES[level] for level in ROI_LEVELS],
+            "sampling_ratio": c.roi_sampling_ratio,
+            "aligned": c.roi_aligned,
+            "aggregation": c.roi_aggregation,
+            "dtype": dtype,
+        }
+        self.box_roi_align = RoIAlign(c.box_pool_size, **pooling)
+        self.box_head = BoxHead(c.num_classes, c.box_head_units, dtype=dtype)
+        if c.mask:
+            self.mask_roi_align = RoIAlign(c.mask_pool_size, **pooling)
+            self.mask_head = MaskHead(
+                c.num_classes, c.mask_head_channels, c.mask_deconv_channels, head_norm, dtype=dtype
+            )
+        self.seed_generator = keras.random.SeedGenerator()
+        names = ("loss", *LOSSES) if c.mask else ("loss", *LOSSES[:-1])
+        self.loss_trackers = {name: keras.metrics.Mean(name=name) for name in names}
+        self._build_layers()
+
+    def _build_layers(self):
+        """Makes all variables now, so that weights can be loaded before the first batch."""
+        c = self.config
+        self.backbone.build((None, None, None, 3))
+        self.fpn.build(
+            {
+                f"res{stage}": (None, None, None, self.backbone.stage_channels(stage))
+                for stage in range(2, 6)
+            }
+        )
+        self.rpn_head.build((None, None, None, c.fpn_channels))
+        box, mask = c.box_pool_size, c.mask_pool_size
+        self.box_head.build((None, None, box, box, c.fpn_channels))
+        if c.mask:
+            self.mask_head.build((None, None, mask, mask, c.fpn_channels))
+        self.built = True
+
+    def build(self, input_shape=None):
+        """Nothing is left to build: all variables exist from the start."""
+
+    def call(self, x, training=False):
+        stages = self.stages(x, training=training)
+        inner = ("features", "proposals", "proposal_logits")
+        return {name: value for name, value in stages.items() if name not in inner}
+
+    def stages(self, x, training: bool = False) -> dict[str, Any]:
+        """What `call` returns, and what lies before it.
+
+        Returns:
+            The outputs of `call`, `"features"` (a dict of maps by level, `p2`..`p6`),
+            `"proposals"` (B, R, 4) xyxy pixels, best first, and `"proposal_logits"` (B, R).
+        """
+        images, image_sizes = check_inputs(x)
+        features = self.extract_features(images, image_sizes, training)
+        logits, deltas, anchors = self.run_rpn(features)
+        proposals, proposal_logits, num_proposals = self.proposals["test"](
+            logits, deltas, anchors, image_sizes
+        )
+        detections = self.detect(features, proposals, num_proposals, image_sizes)
+        if self.config.mask:
+            detections["masks"] = self.detect_masks(features, detections)
+        return {
+            "features": features,
+            "proposals": proposals,
+            "proposal_logits": proposal_logits,
+            **detections,
+        }
+
+    def extract_features(self, images, image_sizes, training=False) -> dict[str, tf.Tensor]:
+        """The levels p2 to p6 of the pyramid from RGB pixels."""
+        c = self.config
+        pixels = normalize_and_pad(images, image_sizes, c.pixel_mean, c.pixel_std, c.size_divisor)
+        stages = self.backbone(tf.cast(pixels, self.compute_dtype), training=training)
+        return self.fpn(stages, training=training)
+
+    def run_rpn(self, features):
+        """For each level: objectness logits (B, A_i), box deltas (B, A_i, 4), anchors (A_i, 4)."""
+        logits, deltas, anchors = [], [], []
+        for level, sizes in zip(self.config.levels, self.config.anchor_sizes, strict=True):
+            level_logits, level_deltas = self.rpn_head(features[level])
+            _, height, width, _ = tf.unstack(tf.shape(features[level]))
+            ratios = self.config.anchor_aspect_ratios
+            logits.append(level_logits)
+            deltas.append(level_deltas)
+            anchors.append(make_anchors(height, width, STRIDES[level], sizes, ratios))
+        return logits, deltas, anchors
+
+    def run_box_branch(self, features, boxes):
+        """Class logits (B, R, K + 1) and box deltas (B, R, K, 4) of regions (B, R, 4)."""
+        return self.box_head(self.box_roi_align([features[p] for p in ROI_LEVELS], boxes))
+
+    def run_mask_branch(self, features, boxes, classes):
+        """Mask logits (B, R, m, m) of regions (B, R, 4), each of its class (B, R)."""
+        pooled = self.mask_roi_align([features[p] for p in ROI_LEVELS], boxes)
+        return self.mask_head(pooled, classes)
+
+    def detect(self, features, proposals, num_proposals, image_sizes) -> dict[str, tf.Tensor]:
+        """The final boxes, scores and classes."""
+        class_logits, deltas = self.run_box_branch(features, proposals)
+        return detect(
+            class_logits,
+            deltas,
+            proposals,
+            num_proposals,
+            image_sizes,
+            score_threshold=self.config.box_score_threshold,
+            nms_threshold=self.config.box_nms_threshold,
+            detections_per_image=self.config.box_detections_per_image,
+            regression_weights=self.config.box_regression_weights,
+        )
+
+    def detect_masks(self, features, detections) -> tf.Tensor:
+        """Mask probabilities (B, D, m, m) of the detections, 0 where there is none."""
+        most = tf.maximum(tf.reduce_max(detections["num_detections"]), 1)
+        boxes, classes = detections["boxes"][:, :most], detections["classes"][:, :most]
+        masks = tf.sigmoid(self.run_mask_branch(features, boxes, classes))
+        masks = tf.where((classes >= 0)[..., None, None], masks, 0.0)
+        detections_per_image = self.config.box_detections_per_image
+        masks = tf.pad(masks, [[0, 0], [0, detections_per_image - most], [0, 0], [0, 0]])
+        size = 2 * self.config.mask_pool_size
+        return tf.ensure_shape(masks, (None, detections_per_image, size, size))
+
+    def training_losses(self, x, y, training: bool = True) -> dict[str, tf.Tensor]:
+        """The losses by name, scalars; `train_step` minimises their sum.
+
+        Args:
+            x: As `call` takes it.
+            y: `{"boxes": (B, N, 4) xyxy pixels, "classes": (B, N) int32, -1 where padded,
+                "masks": (B, N, M, M) uint8, each cut out in its box}`.
+            training: Whether batch norms that train use the statistics of the batch.
+        """
+        c = self.config
+        images, image_sizes = check_inputs(x)
+        gt_boxes, gt_classes, gt_masks = check_targets(y, c.mask)
+        features = self.extract_features(images, image_sizes, training)
+
+        logits, deltas, anchors = self.run_rpn(features)
+        gt_valid = gt_classes >= 0
+        seed = self.seed_generator.next
+        targets = anchor_targets(tf.concat(anchors, 0), gt_boxes, gt_valid, c, seed())
+        sampled = targets.sample
+        losses = rpn_losses(
+            tf.gather(tf.concat(logits, 1), sampled.indices, batch_dims=1),
+            tf.gather(tf.concat(deltas, 1), sampled.indices, batch_dims=1),
+            targets.deltas,
+            sampled.foreground,
+            sampled.valid,
+            c.rpn_batch_size_per_image,
+            c.rpn_smooth_l1_beta,
+        )
+
+        proposals, _, num_proposals = self.proposals["train"](logits, deltas, anchors, image_sizes)
+        regions = proposal_targets(proposals, num_proposals, gt_boxes, gt_classes, c, seed())
+        class_logits, deltas = self.run_box_branch(features, regions.boxes)
+        losses |= box_losses(
+            class_logits,
+            deltas,
+            regions.classes,
+            regions.deltas,
+            regions.foreground,
+            regions.valid,
+            c.box_smooth_l1_beta,
+        )
+        if c.mask:
+            losses["mask_loss"] = self._mask_loss(features, regions, gt_boxes, gt_masks)
+        return losses
+
+    def _mask_loss(self, features, regions, gt_boxes, gt_masks):
+        """The mask branch runs on the foreground only, which comes first."""
+        counts = tf.reduce_sum(tf.cast(regions.foreground, tf.int32), axis=1)
+        most = tf.maximum(tf.reduce_max(counts), 1)
+        boxes, classes = regions.boxes[:, :most], regions.classes[:, :most]
+        foreground, matched = regions.foreground[:, :most], regions.matched[:, :most]
+        classes = tf.where(foreground, classes, 0)
+        logits = self.run_mask_branch(features, boxes, classes)
+        size = 2 * self.config.mask_pool_size
+        targets = mask_targets(boxes, matched, gt_boxes, gt_masks, size)
+        return mask_loss(logits, targets, foreground)
+
+    def train_step(self, data):
+        x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
+        with tf.GradientTape() as tape:
+            losses = self.training_losses(x, y, training=True)
+            total = tf.add_n([*losses.values(), *self.losses])
+            scaled = self.optimizer.scale_loss(total)
+        gradients = tape.gradient(scaled, self.trainable_weights)
+        self.optimizer.apply_gradients(zip(gradients, self.trainable_weights, strict=True))
+        return self._track({"loss": total, **losses}, images=x["images"])
+
+    def test_step(self, data):
+        x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
+        losses = self.training_losses(x, y, training=False)
+        total = tf.add_n([*losses.values(), *self.losses])
+        return self._track({"loss": total, **losses}, images=x["images"])
+
+    def _track(self, losses, images):
+        for name, value in losses.items():
+            self.loss_trackers[name].update_state(value, sample_weight=tf.shape(images)[0])
+        return {name: tracker.result() for name, tracker in self.loss_trackers.items()}
+
+    @property
+    def metrics(self):
+        return list(self.loss_trackers.values())
+
+    def predict(
+        self, x, batch_size: int = 1, verbose="auto", steps: int | None = None, callbacks=None
+    ) -> list[Detections]:
+        """Finds the objects in images of any sizes; see `keras_maskrcnn.prediction.predict`."""
+        from keras_maskrcnn.prediction import predict
+
+        return predict(self, x, batch_size, verbose=verbose, steps=steps, callbacks=callbacks)
+
+    def import_weights(self, path: str | os.PathLike) -> None:
+        """Loads a published checkpoint into this model; see `weights.checkpoint.import_weights`."""
+        from keras_maskrcnn.weights.checkpoint import import_weights
+
+        import_weights(self, path)
+
+    @classmethod
+    def from_checkpoint(cls, path: str | os.PathLike, **overrides) -> "MaskRCNN":
+        """The model that a published checkpoint holds, with its weights.
+
+        Args:
+            path: A Detectron2 `.pkl`.
+            **overrides: Fields of the config to change.
+
+        Raises:
+            ValueError: Not a checkpoint of a model of this package.
+        """
+        from keras_maskrcnn.weights.checkpoint import read_checkpoint
+
+        checkpoint = read_checkpoint(path)
+        model = cls(checkpoint.config(), **overrides)
+        model.import_weights(path)
+        return model
+
+    def export(self, path: str | os.PathLike, **kwargs) -> None:
+        """Writes a SavedModel; see `keras_maskrcnn.export.saved_model.export_saved_model`."""
+        from keras_maskrcnn.export.saved_model import export_saved_model
+
+        export_saved_model(self, path, **kwargs)
+
+    def get_config(self):
+        return {**super().get_config(), "config": self.config.to_dict()}
+
+
+def _resolve_config(config, overrides):
+    if isinstance(config, dict):
+        config = MaskRCNNConfig.from_dict(config)
+    elif isinstance(config, os.PathLike) or str(config).endswith((".yaml", ".yml")):
+        config = MaskRCNNConfig.from_yaml(pathlib.Path(config))
+    elif isinstance(config, str):
+        config = MaskRCNNConfig.from_name(config)
+    return config.replace(**overrides)

@@ -1,0 +1,8 @@
+"""What happens to a region: RoIAlign, the box and the mask branch, the final detections."""
+
+from keras_maskrcnn.roi.box_head import BoxHead
+from keras_maskrcnn.roi.detect import detect
+from keras_maskrcnn.roi.mask_head import MaskHead
+from keras_maskrcnn.roi.roi_align import RoIAlign
+
+__all__ = ["BoxHead", "MaskHead", "RoIAlign", "detect"]

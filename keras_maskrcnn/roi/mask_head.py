@@ -1,0 +1,102 @@
+"""The mask branch: a small FCN on each region (Mask R-CNN, section 3 and figure 4)."""
+
+from collections.abc import Sequence
+
+import keras
+import tensorflow as tf
+
+from keras_maskrcnn.backbones.conv_norm import ConvNorm
+from keras_maskrcnn.backbones.resnet import HE_FAN_OUT
+
+
+@keras.saving.register_keras_serializable(package="keras_maskrcnn")
+class MaskHead(keras.layers.Layer):
+    """3x3 convolutions, a transposed convolution, and a predictor with a channel a class.
+
+    Only the channel of one class of each region is ever needed: the true class for the loss, the
+    detected one at inference. So only that one is computed.
+
+    Args:
+        num_classes: Object classes.
+        channels: Channels of the 3x3 convolutions.
+        deconv_channels: Channels of the transposed convolution.
+        norm: None, or `"group_norm"` for the 3x3 convolutions.
+
+    Call arguments:
+        features: (B, R, m, m, C) of each region.
+        class_ids: (B, R) int32, the class of each region; below 0 counts as class 0.
+
+    Returns:
+        Mask logits (B, R, 2m, 2m) float32 of that class.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        channels: Sequence[int] = (256, 256, 256, 256),
+        deconv_channels: int = 256,
+        norm: str | None = None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.num_classes = num_classes
+        self.channels = tuple(channels)
+        self.deconv_channels = deconv_channels
+        self.norm_name = norm
+        self.convs = [
+            ConvNorm(
+                width,
+                3,
+                norm=norm,
+                activation="relu",
+                kernel_initializer=HE_FAN_OUT,
+                dtype=self.dtype_policy,
+                name=f"conv{i}",
+            )
+            for i, width in enumerate(self.channels, start=1)
+        ]
+        self.deconv = keras.layers.Conv2DTranspose(
+            deconv_channels,
+            2,
+            strides=2,
+            activation="relu",
+            kernel_initializer=HE_FAN_OUT,
+            dtype=self.dtype_policy,
+            name="deconv",
+        )
+
+    def build(self, input_shape):
+        channels = input_shape[-1]
+        for conv in self.convs:
+            conv.build((None, None, None, channels))
+            channels = conv.filters
+        self.deconv.build((None, None, None, channels))
+        self.predictor_kernel = self.add_weight(
+            name="predictor_kernel",
+            shape=(self.num_classes, self.deconv_channels),
+            initializer=keras.initializers.RandomNormal(stddev=0.001),
+        )
+        self.predictor_bias = self.add_weight(
+            name="predictor_bias", shape=(self.num_classes,), initializer="zeros"
+        )
+
+    def call(self, features, class_ids):
+        batch, regions = tf.shape(features)[0], tf.shape(features)[1]
+        hidden = tf.reshape(features, [-1, *features.shape[2:]])
+        for conv in self.convs:
+            hidden = conv(hidden)
+        hidden = self.deconv(hidden)
+        class_ids = tf.maximum(tf.reshape(class_ids, [-1]), 0)
+        logits = tf.einsum("nhwc,nc->nhw", hidden, tf.gather(self.predictor_kernel, class_ids))
+        logits += tf.gather(self.predictor_bias, class_ids)[:, None, None]
+        size = 2 * features.shape[2]
+        return tf.cast(tf.reshape(logits, [batch, regions, size, size]), tf.float32)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "num_classes": self.num_classes,
+            "channels": self.channels,
+            "deconv_channels": self.deconv_channels,
+            "norm": self.norm_name,
+        }

@@ -1,0 +1,66 @@
+"""RoIAlign as a layer (Mask R-CNN, section 3)."""
+
+from collections.abc import Sequence
+
+import keras
+import tensorflow as tf
+
+from keras_maskrcnn.ops.roi_align import roi_align
+
+
+@keras.saving.register_keras_serializable(package="keras_maskrcnn")
+class RoIAlign(keras.layers.Layer):
+    """Features of a fixed size for each box, each from its level of the pyramid.
+
+    Args:
+        output_size: Bins along each side of the output.
+        strides: Pixels per cell of each map, finest first.
+        sampling_ratio: Samples a bin in each direction; 0 is ceil(RoI size / output_size).
+        aligned: Whether cell centres lie at half pixels (Detectron2) or not (torchvision).
+        aggregation: `"average"` or `"max"` of the samples of a bin.
+
+    Call arguments:
+        features: Maps (B, H_i, W_i, C), finest first.
+        boxes: (B, R, 4) xyxy pixels.
+
+    Returns:
+        (B, R, output_size, output_size, C).
+    """
+
+    def __init__(
+        self,
+        output_size: int,
+        strides: Sequence[int] = (4, 8, 16, 32),
+        sampling_ratio: int = 0,
+        aligned: bool = True,
+        aggregation: str = "average",
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.supports_jit = False  # the number of samples is known only as it runs
+        self.output_size = output_size
+        self.strides = tuple(strides)
+        self.sampling_ratio = sampling_ratio
+        self.aligned = aligned
+        self.aggregation = aggregation
+
+    def call(self, features: Sequence[tf.Tensor], boxes: tf.Tensor) -> tf.Tensor:
+        return roi_align(
+            features,
+            boxes,
+            self.strides,
+            self.output_size,
+            sampling_ratio=self.sampling_ratio,
+            aligned=self.aligned,
+            aggregation=self.aggregation,
+        )
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "output_size": self.output_size,
+            "strides": self.strides,
+            "sampling_ratio": self.sampling_ratio,
+            "aligned": self.aligned,
+            "aggregation": self.aggregation,
+        }

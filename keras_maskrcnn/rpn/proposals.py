@@ -1,0 +1,82 @@
+"""Proposals: the anchors that look like objects, moved and thinned (Faster R-CNN, 3.3)."""
+
+from collections.abc import Sequence
+
+import keras
+import tensorflow as tf
+
+from keras_maskrcnn.ops.boxes import box_area, clip_boxes, decode_boxes
+from keras_maskrcnn.ops.nms import batched_nms
+
+
+@keras.saving.register_keras_serializable(package="keras_maskrcnn")
+class ProposalLayer(keras.layers.Layer):
+    """Takes the best anchors of each level, suppresses within levels, keeps the best of all.
+
+    Args:
+        pre_nms_top_n: Anchors kept of each level.
+        post_nms_top_n: Proposals kept of each image.
+        nms_threshold: IoU above which the lower-scored of two proposals of a level is dropped.
+
+    Call arguments:
+        logits: For each level, (B, A_i) float32 objectness.
+        deltas: For each level, (B, A_i, 4) float32.
+        anchors: For each level, (A_i, 4) xyxy pixels.
+        image_sizes: (B, 2) height and width of the valid part.
+
+    Returns:
+        proposals (B, post_nms_top_n, 4) xyxy pixels, best first, zeros where padded, logits
+        (B, post_nms_top_n) and the number of valid ones (B,). None of them carries a gradient.
+    """
+
+    def __init__(self, pre_nms_top_n: int, post_nms_top_n: int, nms_threshold: float, **kwargs):
+        super().__init__(**kwargs)
+        self.supports_jit = False  # XLA has no suppression over a batch
+        self.pre_nms_top_n = pre_nms_top_n
+        self.post_nms_top_n = post_nms_top_n
+        self.nms_threshold = nms_threshold
+
+    def call(
+        self,
+        logits: Sequence[tf.Tensor],
+        deltas: Sequence[tf.Tensor],
+        anchors: Sequence[tf.Tensor],
+        image_sizes: tf.Tensor,
+    ):
+        levels = [
+            self._best_of_level(*level, image_sizes)
+            for level in zip(logits, deltas, anchors, strict=True)
+        ]
+        boxes = tf.stack([level_boxes for level_boxes, _ in levels], axis=2)
+        scores = tf.stack([level_scores for _, level_scores in levels], axis=2)
+        proposals, scores, _, count = batched_nms(
+            boxes,
+            scores,
+            iou_threshold=self.nms_threshold,
+            score_threshold=tf.float32.min,
+            max_per_group=self.post_nms_top_n,
+            max_total=self.post_nms_top_n,
+        )
+        return tf.stop_gradient(proposals), tf.stop_gradient(scores), count
+
+    def _best_of_level(self, logits, deltas, anchors, image_sizes):
+        """Boxes (B, pre_nms_top_n, 4) and scores of one level; -inf where there is no proposal."""
+        number = tf.minimum(self.pre_nms_top_n, tf.shape(logits)[1])
+        scores, indices = tf.math.top_k(logits, number)
+        boxes = decode_boxes(
+            tf.gather(deltas, indices, batch_dims=1), tf.gather(anchors, indices)
+        )
+        finite = tf.reduce_all(tf.math.is_finite(boxes), axis=-1) & tf.math.is_finite(scores)
+        boxes = clip_boxes(tf.where(finite[..., None], boxes, 0.0), image_sizes)
+        scores = tf.where(finite & (box_area(boxes) > 0.0), scores, -float("inf"))
+        missing = [[0, 0], [0, self.pre_nms_top_n - number]]
+        boxes = tf.pad(boxes, [*missing, [0, 0]])
+        return boxes, tf.pad(scores, missing, constant_values=-float("inf"))
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "pre_nms_top_n": self.pre_nms_top_n,
+            "post_nms_top_n": self.post_nms_top_n,
+            "nms_threshold": self.nms_threshold,
+        }

@@ -1,0 +1,1 @@
+"""Matching with the ground truth, sampling, targets and losses."""

@@ -1,0 +1,98 @@
+"""The five losses (Mask R-CNN, section 3; Faster R-CNN, 3.1.2)."""
+
+import tensorflow as tf
+
+
+def smooth_l1(difference: tf.Tensor, beta: float) -> tf.Tensor:
+    """Elementwise |x|, below `beta` the parabola x**2 / (2 beta) + beta / 2 less beta / 2.
+
+    Args:
+        difference: Any shape.
+        beta: Where the parabola turns into the line `|x| - beta / 2`; 0 is plain L1.
+    """
+    size = tf.abs(difference)
+    if beta == 0.0:
+        return size
+    return tf.where(size < beta, 0.5 * size**2 / beta, size - 0.5 * beta)
+
+
+def rpn_losses(
+    logits: tf.Tensor,
+    deltas: tf.Tensor,
+    delta_targets: tf.Tensor,
+    foreground: tf.Tensor,
+    valid: tf.Tensor,
+    batch_size_per_image: int,
+    beta: float = 0.0,
+) -> dict[str, tf.Tensor]:
+    """Binary cross-entropy of the objectness and smooth L1 of the deltas of sampled anchors.
+
+    Both are sums over the number of anchors that a full sample has, as in Detectron2.
+
+    Args:
+        logits: (B, K) of the sampled anchors.
+        deltas: (B, K, 4).
+        delta_targets: (B, K, 4).
+        foreground: (B, K) bool; only these have a box loss.
+        valid: (B, K) bool; only these have an objectness loss.
+        batch_size_per_image: Anchors of a full sample.
+        beta: See `smooth_l1`.
+    """
+    normalizer = tf.cast(tf.shape(logits)[0], tf.float32) * float(batch_size_per_image)
+    targets = tf.cast(foreground, tf.float32)
+    objectness = tf.nn.sigmoid_cross_entropy_with_logits(targets, logits)
+    box = tf.reduce_sum(smooth_l1(deltas - delta_targets, beta), axis=-1)
+    return {
+        "rpn_objectness_loss": _masked_sum(objectness, valid) / normalizer,
+        "rpn_box_loss": _masked_sum(box, foreground) / normalizer,
+    }
+
+
+def box_losses(
+    class_logits: tf.Tensor,
+    deltas: tf.Tensor,
+    class_targets: tf.Tensor,
+    delta_targets: tf.Tensor,
+    foreground: tf.Tensor,
+    valid: tf.Tensor,
+    beta: float = 0.0,
+) -> dict[str, tf.Tensor]:
+    """Cross-entropy of the class and smooth L1 of the true class's deltas of sampled proposals.
+
+    Both are sums over the number of sampled proposals.
+
+    Args:
+        class_logits: (B, K, C + 1), background last.
+        deltas: (B, K, C, 4).
+        class_targets: (B, K) int32, C for background.
+        delta_targets: (B, K, 4).
+        foreground: (B, K) bool.
+        valid: (B, K) bool.
+        beta: See `smooth_l1`.
+    """
+    normalizer = tf.maximum(tf.reduce_sum(tf.cast(valid, tf.float32)), 1.0)
+    cross_entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(class_targets, class_logits)
+    of_class = tf.where(foreground, class_targets, 0)
+    deltas = tf.gather(deltas, of_class, batch_dims=2)
+    box = tf.reduce_sum(smooth_l1(deltas - delta_targets, beta), axis=-1)
+    return {
+        "box_class_loss": _masked_sum(cross_entropy, valid) / normalizer,
+        "box_loss": _masked_sum(box, foreground) / normalizer,
+    }
+
+
+def mask_loss(logits: tf.Tensor, targets: tf.Tensor, foreground: tf.Tensor) -> tf.Tensor:
+    """Mean binary cross-entropy of the true class's mask over all foreground proposals' pixels.
+
+    Args:
+        logits: (B, F, m, m) of the true class.
+        targets: (B, F, m, m) 0 or 1.
+        foreground: (B, F) bool; the others do not count.
+    """
+    cross_entropy = tf.nn.sigmoid_cross_entropy_with_logits(targets, logits)
+    normalizer = tf.maximum(tf.reduce_sum(tf.cast(foreground, tf.float32)), 1.0)
+    return _masked_sum(tf.reduce_mean(cross_entropy, axis=[2, 3]), foreground) / normalizer
+
+
+def _masked_sum(values, mask):
+    return tf.reduce_sum(tf.where(mask, values, 0.0))

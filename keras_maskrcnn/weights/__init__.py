@@ -1,0 +1,1 @@
+"""Published weights: reading their files and giving them to a model."""
