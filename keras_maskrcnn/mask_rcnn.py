@@ -274,6 +274,10 @@ class MaskRCNN(keras.Model):
         total = tf.add_n([*losses.values(), *self.losses])
         return self._track({"loss": total, **losses}, images=x["images"])
 
+    def predict_step(self, data):
+        sizes = {name: data[name] for name in ("image_sizes", "original_sizes")}
+        return {**self(data, training=False), **sizes}
+
     def _track(self, losses, images):
         for name, value in losses.items():
             self.loss_trackers[name].update_state(value, sample_weight=tf.shape(images)[0])

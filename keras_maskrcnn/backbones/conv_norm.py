@@ -96,13 +96,12 @@ class ConvNorm(keras.layers.Layer):
         return self.activation(outputs)
 
     def _convolve(self, inputs, kernel):
+        if self.strides == 1:
+            return tf.nn.conv2d(inputs, kernel, 1, "SAME")
+        # oneDNN has gradients for "VALID", not for explicit padding.
         margin = self.kernel_size // 2
-        padding = "VALID"
-        if margin:
-            padding = [[0, 0], [margin, margin], [margin, margin], [0, 0]]
-            if self.strides == 1:
-                padding = "SAME"
-        return tf.nn.conv2d(inputs, kernel, self.strides, padding)
+        inputs = tf.pad(inputs, [[0, 0], [margin, margin], [margin, margin], [0, 0]])
+        return tf.nn.conv2d(inputs, kernel, self.strides, "VALID")
 
     def compute_output_shape(self, input_shape):
         batch, height, width, _ = input_shape

@@ -7,8 +7,13 @@ import tensorflow as tf
 
 from keras_maskrcnn.backbones.conv_norm import ConvNorm
 
-# As Detectron2 and torchvision start convolutions that a rectifier follows.
-HE_FAN_OUT = keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
+
+def he_fan_out() -> keras.initializers.Initializer:
+    """As Detectron2 and torchvision start convolutions that a rectifier follows.
+
+    A new one for each layer: an initializer gives the same values each time it is called.
+    """
+    return keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
 
 
 class _Architecture(NamedTuple):
@@ -60,17 +65,23 @@ class Bottleneck(keras.layers.Layer):
         self.groups = groups
         self.stride_in_1x1 = stride_in_1x1
         self.norm_name = norm
-        common = {"norm": norm, "kernel_initializer": HE_FAN_OUT, "dtype": self.dtype_policy}
         first, second = (strides, 1) if stride_in_1x1 else (1, strides)
         width = bottleneck_filters
-        self.conv1 = ConvNorm(width, 1, first, activation="relu", name="conv1", **common)
-        self.conv2 = ConvNorm(
-            width, 3, second, groups=groups, activation="relu", name="conv2", **common
-        )
-        self.conv3 = ConvNorm(filters, 1, name="conv3", **common)
+        self.conv1 = self._conv(width, 1, first, activation="relu", name="conv1")
+        self.conv2 = self._conv(width, 3, second, groups=groups, activation="relu", name="conv2")
+        self.conv3 = self._conv(filters, 1, name="conv3")
         self.shortcut = None
         if projection:
-            self.shortcut = ConvNorm(filters, 1, strides, name="shortcut", **common)
+            self.shortcut = self._conv(filters, 1, strides, name="shortcut")
+
+    def _conv(self, *args, **kwargs):
+        return ConvNorm(
+            *args,
+            norm=self.norm_name,
+            kernel_initializer=he_fan_out(),
+            dtype=self.dtype_policy,
+            **kwargs,
+        )
 
     def build(self, input_shape):
         self.conv1.build(input_shape)
@@ -153,7 +164,7 @@ class ResNet(keras.layers.Layer):
             strides=2,
             norm=norm,
             activation="relu",
-            kernel_initializer=HE_FAN_OUT,
+            kernel_initializer=he_fan_out(),
             dtype=self.dtype_policy,
             name="stem",
         )

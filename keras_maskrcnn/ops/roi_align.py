@@ -212,7 +212,10 @@ def _aggregate(values, weights, counted, aggregation):
     values = tf.cast(values, tf.float32)
     if aggregation == "average":
         number = tf.reduce_sum(tf.cast(counted, tf.float32), axis=[1, 2], keepdims=True)
-        return tf.einsum("myxc,myx->mc", values, weights / tf.maximum(number, 1.0))
+        bins = tf.shape(values)[0]
+        weights = tf.reshape(weights / tf.maximum(number, 1.0), [bins, 1, -1])
+        values = tf.reshape(values, [bins, -1, values.shape[-1]])
+        return tf.squeeze(tf.matmul(weights, values), axis=1)
     shape = tf.shape(counted)
     weighted = tf.reshape(
         values * weights[..., None], [shape[0], shape[1], 2, shape[2], 2, values.shape[-1]]

@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from keras_maskrcnn.backbones.conv_norm import ConvNorm
-from keras_maskrcnn.backbones.resnet import HE_FAN_OUT
+from keras_maskrcnn.backbones.resnet import he_fan_out
 
 
 @keras.saving.register_keras_serializable(package="keras_maskrcnn")
@@ -49,7 +49,7 @@ class MaskHead(keras.layers.Layer):
                 3,
                 norm=norm,
                 activation="relu",
-                kernel_initializer=HE_FAN_OUT,
+                kernel_initializer=he_fan_out(),
                 dtype=self.dtype_policy,
                 name=f"conv{i}",
             )
@@ -60,7 +60,7 @@ class MaskHead(keras.layers.Layer):
             2,
             strides=2,
             activation="relu",
-            kernel_initializer=HE_FAN_OUT,
+            kernel_initializer=he_fan_out(),
             dtype=self.dtype_policy,
             name="deconv",
         )

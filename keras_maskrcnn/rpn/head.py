@@ -26,13 +26,13 @@ class RPNHead(keras.layers.Layer):
         super().__init__(**kwargs)
         self.channels = channels
         self.anchors_per_cell = anchors_per_cell
-        common = {
-            "kernel_initializer": keras.initializers.RandomNormal(stddev=0.01),
-            "dtype": self.dtype_policy,
-        }
-        self.conv = ConvNorm(channels, 3, activation="relu", name="conv", **common)
-        self.objectness = ConvNorm(anchors_per_cell, 1, name="objectness", **common)
-        self.deltas = ConvNorm(4 * anchors_per_cell, 1, name="deltas", **common)
+        self.conv = self._conv(channels, 3, activation="relu", name="conv")
+        self.objectness = self._conv(anchors_per_cell, 1, name="objectness")
+        self.deltas = self._conv(4 * anchors_per_cell, 1, name="deltas")
+
+    def _conv(self, *args, **kwargs):
+        normal = keras.initializers.RandomNormal(stddev=0.01)
+        return ConvNorm(*args, kernel_initializer=normal, dtype=self.dtype_policy, **kwargs)
 
     def build(self, input_shape):
         self.conv.build(input_shape)

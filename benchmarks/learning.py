@@ -1,0 +1,144 @@
+"""Trains the small model of `../shared/bench/peer_train.py` on the same data, from the same start.
+
+    python benchmarks/learning.py --seeds 0 1                                    # ours alone
+    python benchmarks/learning.py --seeds 0 1 --peer ../peer/bin/python          # and the peer
+
+The model, data and schedule are those that the peer's docstring describes, and so are the weights
+that it starts from: layers that this package starts otherwise than torchvision are drawn again.
+Prints box and mask AP on the 200 validation images and the seconds of the training steps, without
+those of the evaluation, and of both sides, one after the other, if a peer is given.
+"""
+
+import argparse
+import json
+import pathlib
+import subprocess
+import tempfile
+import time
+
+import keras
+import numpy as np
+
+import keras_maskrcnn as km
+from keras_maskrcnn.training.schedules import WarmupMultiStep
+
+SHARED = pathlib.Path(__file__).resolve().parents[2] / "shared"
+DATA = SHARED / "data/shapes192"
+
+CONFIG = km.MaskRCNNConfig(
+    backbone="resnet14",
+    norm="batch_norm",
+    freeze_at=0,
+    stride_in_1x1=False,
+    num_classes=6,
+    fpn_channels=64,
+    pixel_mean=(123.675, 116.28, 103.53),
+    pixel_std=(58.395, 57.12, 57.375),
+    image_min_size=192,
+    image_max_size=192,
+    anchor_sizes=((16,), (32,), (64,), (128,), (256,)),
+    rpn_pre_nms_top_n_train=500,
+    rpn_pre_nms_top_n_test=500,
+    rpn_post_nms_top_n_train=300,
+    rpn_post_nms_top_n_test=100,
+    rpn_batch_size_per_image=128,
+    rpn_smooth_l1_beta=1 / 9,
+    box_head_units=(256, 256),
+    box_batch_size_per_image=64,
+    box_smooth_l1_beta=1 / 9,
+    roi_sampling_ratio=2,
+    roi_aligned=False,
+    mask_head_channels=(64, 64, 64, 64),
+    mask_deconv_channels=64,
+)
+
+
+def start_as_torchvision(model):
+    """torch.nn.Linear draws weights and biases from U(-1/sqrt(n), 1/sqrt(n)), n inputs."""
+    rng = np.random.default_rng(int(np.sum(np.abs(np.array(model.box_head.classes.kernel))) * 1e6))
+    for layer in [*model.box_head.fully_connected, model.box_head.classes, model.box_head.deltas]:
+        bound = 1 / np.sqrt(layer.kernel.shape[0])
+        for variable in (layer.kernel, layer.bias):
+            variable.assign(rng.uniform(-bound, bound, variable.shape))
+    # The mask predictor's 1x1 convolution: He, fan out.
+    kernel = model.mask_head.predictor_kernel
+    kernel.assign(rng.normal(0, np.sqrt(2 / kernel.shape[0]), kernel.shape))
+
+
+class TrainingTime(keras.callbacks.Callback):
+    """Seconds spent in training steps, the building of the graph included."""
+
+    seconds = 0.0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.start = time.perf_counter()
+
+    def on_train_batch_end(self, batch, logs=None):
+        now = time.perf_counter()
+        self.seconds, self.start = self.seconds + now - self.start, now
+
+
+def train(seed, steps):
+    """One run: AP and AP50 of boxes and masks, and seconds."""
+    keras.utils.set_random_seed(seed)
+    model = km.MaskRCNN(CONFIG)
+    start_as_torchvision(model)
+    dataset = km.data.CocoDataset(DATA / "train/annotations.json", DATA / "train/images")
+    val = km.data.CocoDataset(DATA / "val/annotations.json", DATA / "val/images")
+    schedule = WarmupMultiStep(1e-3, warmup_steps=100, milestones=[steps * 3 // 4])
+    model.compile(optimizer=keras.optimizers.AdamW(schedule, weight_decay=0.05, epsilon=1e-8))
+    batches = dataset.batches(model.config, batch_size=8, training=True, seed=seed).repeat()
+    timer = TrainingTime()
+    model.fit(batches, steps_per_epoch=steps // 6, epochs=6, verbose=2, callbacks=[timer])
+    return {**km.evaluate(model, val, batch_size=8, verbose=0), "seconds": timer.seconds}
+
+
+def train_peer(python, seed, steps):
+    """The same of torchvision; its clock counts its evaluation in, which comes once, at the end."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = pathlib.Path(folder) / "curve.json"
+        log = subprocess.run(
+            [python, SHARED / "bench/peer_train.py"]
+            + f"--steps {steps} --every {steps} --seed {seed} --out {out}".split(),
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        last = json.loads(out.read_text())["curve"][-1]
+    progress = [line for line in log.splitlines() if line.startswith(f"{steps} ")]
+    return {
+        "box_ap": last["box_ap_ap50_ap75"][0],
+        "mask_ap": last["mask_ap_ap50_ap75"][0],
+        "seconds": float(progress[0].split()[1]),
+    }
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    parser.add_argument("--peer", help="a Python with torchvision, to train it as well")
+    parser.add_argument("--out", help="a JSON file for the figures")
+    args = parser.parse_args()
+    runs = []
+    for seed in args.seeds:
+        sides = {"keras_maskrcnn": train(seed, args.steps)}
+        if args.peer:
+            sides["torchvision"] = train_peer(args.peer, seed, args.steps)
+        for side, result in sides.items():
+            runs.append({"side": side, "seed": seed, **result})
+            print(json.dumps(runs[-1]), flush=True)
+    for side in dict.fromkeys(run["side"] for run in runs):
+        mean = {
+            name: round(float(np.mean([run[name] for run in runs if run["side"] == side])), 4)
+            for name in ("box_ap", "mask_ap", "seconds")
+        }
+        print(f"{side}, mean of {len(args.seeds)} seeds: {mean}")
+    if args.out:
+        pathlib.Path(args.out).write_text(json.dumps(runs, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,7 @@
+"""`python -m keras_maskrcnn`: the command line."""
+
+import sys
+
+from keras_maskrcnn.cli import main
+
+sys.exit(main())

@@ -1,0 +1,264 @@
+"""What the command line takes: options, help and examples of each verb."""
+
+import argparse
+import dataclasses
+import re
+import typing
+
+import yaml
+
+from keras_maskrcnn.config import BACKBONES, MaskRCNNConfig
+
+DEFAULT_CONFIG = "mask_rcnn_resnet50_fpn"
+
+EXAMPLES = """\
+examples:
+  keras-maskrcnn train --train-annotations train.json --train-images photos/ \\
+      --val-annotations val.json --val-images photos/ --weights model_final_f10217.pkl
+  keras-maskrcnn evaluate --run runs/mine --annotations test.json --images photos/
+  keras-maskrcnn predict --run runs/mine --output predictions/ photos/ one_more.jpg
+  keras-maskrcnn info
+
+keras-maskrcnn VERB --help explains each verb.
+"""
+TRAIN_EXAMPLES = """\
+examples:
+  # finetune Detectron2's R50-FPN on your classes, which are read from the annotations
+  keras-maskrcnn train --train-annotations train.json --train-images photos/ \\
+      --val-annotations val.json --val-images photos/ \\
+      --weights model_final_f10217.pkl --epochs 12 --output runs/mine
+  # a small model from random weights
+  keras-maskrcnn train --train-annotations train.json --train-images photos/ \\
+      --config demo_shapes --optimizer adamw --learning-rate 0.001 --batch-size 8
+  # your own config file, and fields of it changed
+  keras-maskrcnn train --train-annotations train.json --train-images photos/ \\
+      --config mine.yaml --image-min-size 640 --anchor-sizes "[[16], [32], [64], [128], [256]]"
+"""
+EVALUATE_EXAMPLES = """\
+examples:
+  keras-maskrcnn evaluate --run runs/mine --annotations test.json --images photos/
+  keras-maskrcnn evaluate --model m.keras --annotations test.json --images photos/ --json ap.json
+"""
+PREDICT_EXAMPLES = """\
+examples:
+  keras-maskrcnn predict --run runs/mine photos/
+  keras-maskrcnn predict --model m.keras --score-threshold 0.7 --output found/ a.jpg b.png
+  keras-maskrcnn predict --model model_final_f10217.pkl photo.jpg
+
+The pictures and results.json (COCO's results format, with file names) go to the output folder.
+The exit code is 1 if some of the files could not be read; the others are done all the same.
+"""
+INFO_EXAMPLES = """\
+examples:
+  keras-maskrcnn info
+  keras-maskrcnn info --model runs/mine/best.keras
+  keras-maskrcnn info --config mask_rcnn_resnet50_fpn > mine.yaml
+"""
+
+
+def build() -> argparse.ArgumentParser:
+    """The parser of the whole command line; `verb` in its result names the verb."""
+    parser = argparse.ArgumentParser(
+        prog="keras-maskrcnn",
+        description="Mask R-CNN for Keras 3: train on COCO annotations, evaluate, predict.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB", dest="verb", required=True)
+    _add_train(verbs)
+    _add_evaluate(verbs)
+    _add_predict(verbs)
+    _add_info(verbs)
+    return parser
+
+
+def _add_train(verbs):
+    usage = "--train-annotations FILE --train-images DIR [options]"
+    summary = "Train a model on a COCO annotation file; everything goes to a run folder."
+    parser = _add_verb(verbs, "train", usage, summary, TRAIN_EXAMPLES)
+    data = parser.add_argument_group("data")
+    data.add_argument("--train-annotations", metavar="FILE", required=True, help="COCO JSON file")
+    data.add_argument("--train-images", metavar="DIR", required=True, help="folder of its pictures")
+    data.add_argument("--val-annotations", metavar="FILE", help="COCO JSON file to evaluate on")
+    data.add_argument("--val-images", metavar="DIR", help="folder of its pictures")
+
+    model = parser.add_argument_group("model")
+    model.add_argument(
+        "--config",
+        metavar="NAME|FILE",
+        default=DEFAULT_CONFIG,
+        help="a shipped config (see info) or a YAML file (default: %(default)s); the classes come "
+        "from the annotations",
+    )
+    model.add_argument(
+        "--weights",
+        metavar="FILE",
+        help="weights to start from: a published checkpoint (.pkl) or a model's .weights.h5",
+    )
+
+    run = parser.add_argument_group("training")
+    run.add_argument("--epochs", type=positive_int, default=12, metavar="N", help="default: 12")
+    run.add_argument("--batch-size", type=positive_int, default=2, metavar="N", help="default: 2")
+    run.add_argument("--optimizer", choices=("sgd", "adamw"), default="sgd", help="default: sgd")
+    run.add_argument(
+        "--learning-rate",
+        type=positive_float,
+        metavar="X",
+        help="peak, after the warm-up and before the cosine decay (default: 0.00125 an image of "
+        "the batch for sgd, 0.0001 for adamw)",
+    )
+    run.add_argument(
+        "--weight-decay", type=float, metavar="X", help="default: 0.0001 for sgd, 0.05 for adamw"
+    )
+    run.add_argument(
+        "--warmup-steps",
+        type=int,
+        metavar="N",
+        help="steps of linear warm-up (default: a tenth of all, at most 1000)",
+    )
+    run.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
+    run.add_argument(
+        "--evaluate-every",
+        type=positive_int,
+        default=1,
+        metavar="N",
+        help="evaluate after each N epochs (default: 1)",
+    )
+    run.add_argument(
+        "--output", metavar="DIR", help="the run's folder, new (default: runs/<config>-<time>)"
+    )
+    _add_fields(parser)
+
+
+def _add_evaluate(verbs):
+    usage = "(--model FILE | --run DIR) --annotations FILE --images DIR [options]"
+    summary = "Print the COCO results of a model on an annotation file."
+    parser = _add_verb(verbs, "evaluate", usage, summary, EVALUATE_EXAMPLES)
+    _add_model(parser, required=True)
+    parser.add_argument("--annotations", metavar="FILE", required=True, help="COCO JSON file")
+    parser.add_argument("--images", metavar="DIR", required=True, help="folder of its pictures")
+    parser.add_argument(
+        "--batch-size", type=positive_int, default=1, metavar="N", help="default: 1"
+    )
+    parser.add_argument("--json", metavar="FILE", help="write the results there too")
+    _add_fields(parser)
+
+
+def _add_predict(verbs):
+    usage = "(--model FILE | --run DIR) PICTURE... [options]"
+    summary = "Find the objects of pictures; write the pictures with them drawn, and a JSON file."
+    parser = _add_verb(verbs, "predict", usage, summary, PREDICT_EXAMPLES)
+    _add_model(parser, required=True)
+    parser.add_argument(
+        "images", metavar="PICTURE", nargs="+", help="picture files, or folders of pictures"
+    )
+    parser.add_argument(
+        "--output", metavar="DIR", default="predictions", help="default: %(default)s"
+    )
+    parser.add_argument(
+        "--score-threshold",
+        type=float,
+        default=0.5,
+        metavar="X",
+        help="keep objects that score at least this (default: %(default)s)",
+    )
+    _add_fields(parser)
+
+
+def _add_info(verbs):
+    summary = "Print versions, devices and shipped configs; or one config, as YAML."
+    parser = _add_verb(
+        verbs, "info", "[--model FILE | --run DIR | --config NAME]", summary, INFO_EXAMPLES
+    )
+    group = _add_model(parser, required=False)
+    group.add_argument("--config", metavar="NAME|FILE", help="a shipped config or a YAML file")
+
+
+def _add_verb(verbs, name, usage, summary, examples):
+    parser = verbs.add_parser(
+        name,
+        usage=f"keras-maskrcnn {name} {usage}",
+        help=summary,
+        description=summary,
+        epilog=examples,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("-v", "--debug", action="store_true", help="show the traceback of an error")
+    return parser
+
+
+def _add_model(parser, required):
+    group = parser.add_mutually_exclusive_group(required=required)
+    group.add_argument(
+        "--model", metavar="FILE", help="a saved model (.keras) or checkpoint (.pkl)"
+    )
+    group.add_argument("--run", metavar="DIR", help="a run folder of train: its best model")
+    return group
+
+
+def _add_fields(parser):
+    """An option for each field of the config; only those that are given reach the result."""
+    group = parser.add_argument_group(
+        "configuration",
+        f"Every field of the config. Lists are YAML. The defaults are those of {DEFAULT_CONFIG}.",
+    )
+    descriptions = _field_descriptions()
+    for field in dataclasses.fields(MaskRCNNConfig):
+        kind, metavar = _KINDS.get(field.type, (yaml_value, "LIST"))
+        default = yaml.safe_dump(_plain(field.default), default_flow_style=True).split("\n")[0]
+        group.add_argument(
+            "--" + field.name.replace("_", "-"),
+            type=kind,
+            metavar=metavar,
+            default=argparse.SUPPRESS,
+            help=f"{descriptions.get(field.name, '')} (default: {default})".replace("%", "%%"),
+        )
+
+
+def _field_descriptions():
+    """What the docstring of the config says of each field."""
+    entries = re.findall(
+        r"^ {8}(\w+): (.*(?:\n {12}.*)*)", MaskRCNNConfig.__doc__ or "", re.MULTILINE
+    )
+    return {
+        name: " ".join(text.split())
+        .rstrip(".")
+        .replace("`BACKBONES`", ", ".join(BACKBONES))
+        .replace("`", "")
+        for name, text in entries
+    }
+
+
+def _plain(value):
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
+
+
+def yaml_value(text: str) -> typing.Any:
+    """What the text means as YAML, or an error that argparse shows."""
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise argparse.ArgumentTypeError(f"not YAML: {text!r}") from None
+
+
+def positive_int(text: str) -> int:
+    """A whole number from 1 up, or an error that argparse shows."""
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {text}")
+    return int(text)
+
+
+def positive_float(text: str) -> float:
+    """A number above 0, or an error that argparse shows."""
+    if not float(text) > 0:
+        raise argparse.ArgumentTypeError(f"must be above 0, got {text}")
+    return float(text)
+
+
+_KINDS = {
+    int: (int, "N"),
+    float: (float, "X"),
+    str: (str, "NAME"),
+    bool: (yaml_value, "true|false"),
+}

@@ -1,0 +1,64 @@
+"""Image files: reading them upright, as RGB, and resizing them."""
+
+import os
+import pathlib
+
+import cv2
+import numpy as np
+
+
+def read_image(path: str | os.PathLike) -> np.ndarray:
+    """The picture in a file, (H, W, 3) uint8 RGB, turned as its EXIF orientation says.
+
+    Grey pictures are repeated over the channels, 16 bits are scaled to 8, alpha is dropped.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file is empty, cut off, or no picture.
+
+    Example:
+        >>> read_image("photo.jpg").shape
+        (480, 640, 3)
+    """
+    path = os.fspath(path)
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"There is no image file {path}.")
+    data = pathlib.Path(path).read_bytes()
+    if not data:
+        raise ValueError(f"{path}: the image file is empty.")
+    # OpenCV fills what is missing of a JPEG with grey and says nothing of it.
+    if data[:2] == b"\xff\xd8" and b"\xff\xd9" not in data[-4096:]:
+        raise ValueError(f"{path}: the JPEG file is truncated; it lacks its end marker.")
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error as error:
+        raise ValueError(f"{path}: not a readable image: {error.err}.") from error
+    if image is None:
+        raise ValueError(f"{path}: not an image, or one that is truncated or broken.")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def resized_shape(height: int, width: int, min_size: int, max_size: int) -> tuple[int, int]:
+    """Height and width after resizing: the short side `min_size`, but no side above `max_size`.
+
+    Example:
+        >>> resized_shape(480, 640, 800, 1333)
+        (800, 1067)
+    """
+    scale = min_size / min(height, width)
+    if scale * max(height, width) > max_size:
+        scale = max_size / max(height, width)
+    return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
+
+
+def resize_image(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """An image (H, W, 3) of any dtype at the height and width of `shape`.
+
+    Bilinear where it grows; where it shrinks, the mean of the pixels that fall into one.
+    """
+    height, width = shape
+    if image.shape[:2] == (height, width):
+        return image
+    shrinks = height < image.shape[0]
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return cv2.resize(image, (width, height), interpolation=method)

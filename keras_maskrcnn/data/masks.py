@@ -1,0 +1,131 @@
+"""Ground-truth masks cut out in their boxes, so that memory does not grow with the image."""
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from pycocotools import mask as coco_mask
+
+from keras_maskrcnn.data.records import Box
+
+
+def crop_masks(masks, boxes, size: int = 112):
+    """Cuts masks out in their boxes and resamples them to `size` x `size`.
+
+    Cell (i, j) is the mask at the cell's centre, bilinear between the centres of pixels.
+
+    Args:
+        masks: (N, H, W) full-size masks, 0 or 1, a numpy array or a tensor.
+        boxes: (N, 4) xyxy pixels.
+        size: Cells along each side.
+
+    Returns:
+        (N, size, size) uint8 0 or 1, a tensor if `masks` or `boxes` is one, else an array.
+
+    Example:
+        >>> masks = np.zeros((1, 20, 20), np.uint8)
+        >>> masks[0, 5:15, 5:10] = 1
+        >>> crop_masks(masks, np.array([[5., 5., 15., 15.]]), size=4)[0, 0].tolist()
+        [1, 1, 0, 0]
+    """
+    if tf.is_tensor(masks) or tf.is_tensor(boxes):
+        return _crop_tensor(masks, boxes, size)
+    masks, boxes = np.asarray(masks), np.asarray(boxes, np.float32)
+    crops = [_crop(mask, box, size) for mask, box in zip(masks, boxes, strict=True)]
+    return np.stack(crops) if crops else np.zeros((0, size, size), np.uint8)
+
+
+def _crop(mask, box, size):
+    low_y, high_y, fraction_y = _neighbours(box[1], box[3], mask.shape[0], size)
+    low_x, high_x, fraction_x = _neighbours(box[0], box[2], mask.shape[1], size)
+    rows = mask[low_y] * (1 - fraction_y)[:, None] + mask[high_y] * fraction_y[:, None]
+    cells = rows[:, low_x] * (1 - fraction_x) + rows[:, high_x] * fraction_x
+    return (cells >= 0.5).astype(np.uint8)
+
+
+def _neighbours(start, end, length, size):
+    """The pixels below and above each cell's centre on one axis, and the share of the upper."""
+    step = (end - start) / np.float32(size)
+    centres = start + (np.arange(size, dtype=np.float32) + np.float32(0.5)) * step
+    position = np.clip(centres - np.float32(0.5), 0, length - 1)
+    low = position.astype(np.int32)
+    return low, np.minimum(low + 1, length - 1), position - low
+
+
+def _crop_tensor(masks, boxes, size):
+    masks, boxes = tf.cast(masks, tf.float32), tf.cast(boxes, tf.float32)
+    rows = _interpolation(boxes[:, 1], boxes[:, 3], tf.shape(masks)[1], size)
+    columns = _interpolation(boxes[:, 0], boxes[:, 2], tf.shape(masks)[2], size)
+    cells = tf.matmul(tf.matmul(rows, masks), columns, transpose_b=True)
+    return tf.cast(cells >= 0.5, tf.uint8)
+
+
+def _interpolation(start, end, length, size):
+    """Weights (N, size, length) of the pixels at each cell's centre on one axis."""
+    length = tf.cast(length, tf.float32)
+    step = ((end - start) / float(size))[:, None]
+    centres = start[:, None] + (tf.range(size, dtype=tf.float32) + 0.5) * step
+    position = tf.clip_by_value(centres - 0.5, 0.0, length - 1.0)[..., None]
+    return tf.maximum(1.0 - tf.abs(position - tf.range(length)), 0.0)
+
+
+def rasterize(
+    segmentation: list[list[float]] | dict[str, Any],
+    box: Box,
+    height: int,
+    width: int,
+    size: int,
+) -> np.ndarray:
+    """An annotated mask, cut out in its box: (size, size) uint8.
+
+    Polygons are scaled into the box and filled there, which loses nothing to the pixels of the
+    image; an RLE is decoded and resampled.
+
+    Args:
+        segmentation: Polygons or an RLE, as in `Instance`.
+        box: xyxy pixels.
+        height: Of the image.
+        width: Of the image.
+        size: Cells along each side.
+
+    Raises:
+        ValueError: The RLE cannot be decoded.
+    """
+    if isinstance(segmentation, dict):
+        return crop_masks(decode_rle(segmentation, height, width)[None], np.array([box]), size)[0]
+    origin = np.array(box[:2])
+    scale = size / np.maximum(np.array(box[2:]) - origin, 1e-6)
+    scaled = [
+        ((np.reshape(polygon, (-1, 2)) - origin) * scale).ravel() for polygon in segmentation
+    ]
+    return coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(scaled, size, size)))
+
+
+def decode_mask(
+    segmentation: list[list[float]] | dict[str, Any], height: int, width: int
+) -> np.ndarray:
+    """An annotated mask at the size of its image: (height, width) uint8."""
+    if isinstance(segmentation, dict):
+        return decode_rle(segmentation, height, width)
+    return coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width)))
+
+
+def decode_rle(rle: dict[str, Any], height: int, width: int) -> np.ndarray:
+    """A COCO RLE, compressed or not, as a mask (height, width) uint8.
+
+    Raises:
+        ValueError: Its size or the sum of its runs is not that of the image.
+    """
+    if list(rle.get("size", ())) != [height, width]:
+        raise ValueError(f"the RLE is of size {rle.get('size')}, the image {[height, width]}")
+    counts = rle.get("counts")
+    if isinstance(counts, list):
+        if sum(counts) != height * width or min(counts, default=0) < 0:
+            raise ValueError(f"the RLE's runs add up to {sum(counts)}, not {height * width}")
+        rle = coco_mask.frPyObjects(rle, height, width)
+    elif not isinstance(counts, str | bytes):
+        raise ValueError(f"the RLE's counts must be a string or a list, got {counts!r}")
+    try:
+        return coco_mask.decode(rle)
+    except ValueError as error:
+        raise ValueError(f"the RLE cannot be decoded: {error}") from error

@@ -1,0 +1,64 @@
+"""What every annotation format becomes: records of images and the objects in them."""
+
+from dataclasses import dataclass
+from typing import Any
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One annotated object.
+
+    Args:
+        box: xyxy pixels of the upright image, clipped to it.
+        class_id: From 0.
+        segmentation: Polygons `[[x, y, x, y, ...], ...]` or a COCO RLE in a dict, in pixels of
+            the whole image; None if there is no mask.
+        crowd: Whether it is a region of many objects: kept out of training, ignored by the
+            evaluation.
+        area: Pixels of the mask.
+        annotation_id: As in the annotation file.
+    """
+
+    box: Box
+    class_id: int
+    segmentation: list[list[float]] | dict[str, Any] | None = None
+    crowd: bool = False
+    area: float = 0.0
+    annotation_id: int | str | None = None
+
+
+@dataclass(frozen=True)
+class Record:
+    """One image and what is annotated in it.
+
+    Args:
+        image_id: As in the annotation file.
+        path: Of the image file.
+        height: Of the upright image, in pixels.
+        width: Of the upright image, in pixels.
+        instances: The objects; none is an image that is all background.
+    """
+
+    image_id: int | str
+    path: str
+    height: int
+    width: int
+    instances: tuple[Instance, ...] = ()
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something in a dataset that had to be passed over.
+
+    Args:
+        where: The file, and the image or annotation in it.
+        what: What is wrong with it.
+    """
+
+    where: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}"

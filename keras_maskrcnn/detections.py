@@ -1,0 +1,184 @@
+"""What was found in one image."""
+
+import functools
+import json
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from keras_maskrcnn.data.images import read_image
+from keras_maskrcnn.ops.masks import paste_mask, paste_masks
+from keras_maskrcnn.visualization import draw_detections
+
+
+class Detections:
+    """The objects found in one image, best first.
+
+    Args:
+        boxes: (n, 4) xyxy pixels of the image.
+        scores: (n,) 0..1.
+        class_ids: (n,) from 0.
+        box_masks: (n, m, m) mask probabilities in the boxes; None without a mask branch.
+        image_size: Height and width of the image.
+        class_names: The name of each class id; ids without one are named by their number.
+
+    Raises:
+        ValueError: The shapes do not agree.
+
+    Example:
+        >>> found = Detections([[2, 2, 8, 6]], [0.9], [1], None, (10, 10), ["cat", "dog"])
+        >>> found.class_names, len(found[found.scores > 0.95])
+        (['dog'], 0)
+    """
+
+    def __init__(
+        self,
+        boxes: np.ndarray,
+        scores: np.ndarray,
+        class_ids: np.ndarray,
+        box_masks: np.ndarray | None,
+        image_size: tuple[int, int],
+        class_names: Sequence[str] = (),
+    ):
+        self.boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
+        self.scores = np.asarray(scores, np.float32)
+        self.class_ids = np.asarray(class_ids, np.int32)
+        self.box_masks = None if box_masks is None else np.asarray(box_masks, np.float32)
+        self.image_size = (int(image_size[0]), int(image_size[1]))
+        self.all_class_names = tuple(class_names)
+        for name in ("scores", "class_ids", "box_masks"):
+            value = getattr(self, name)
+            if value is not None and len(value) != len(self.boxes):
+                raise ValueError(f"{name} has {len(value)} entries for {len(self.boxes)} boxes.")
+        if self.box_masks is not None and self.box_masks.ndim != 3:
+            raise ValueError(f"box_masks must be (n, m, m), got shape {self.box_masks.shape}.")
+
+    @property
+    def class_names(self) -> list[str]:
+        """The name of each detection's class."""
+        names = self.all_class_names
+        return [names[i] if 0 <= i < len(names) else str(i) for i in self.class_ids.tolist()]
+
+    @functools.cached_property
+    def masks(self) -> np.ndarray:
+        """(n, height, width) bool, pasted into the image when first asked for.
+
+        Raises:
+            ValueError: The model has no mask branch.
+        """
+        if self.box_masks is None:
+            raise ValueError("There are no masks: the model has no mask branch (mask=False).")
+        return paste_masks(self.box_masks, self.boxes, *self.image_size)
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def __getitem__(self, index) -> "Detections":
+        """A selection, by a number, a slice, an array of numbers or one of booleans."""
+        chosen = np.atleast_1d(np.arange(len(self))[index])
+        return Detections(
+            self.boxes[chosen],
+            self.scores[chosen],
+            self.class_ids[chosen],
+            None if self.box_masks is None else self.box_masks[chosen],
+            self.image_size,
+            self.all_class_names,
+        )
+
+    def __repr__(self) -> str:
+        height, width = self.image_size
+        shown = [f"{n} {s:.2f}" for n, s in zip(self.class_names, self.scores, strict=True)][:4]
+        more = ", ..." if len(self) > len(shown) else ""
+        return f"<{len(self)} Detections in {width}x{height}: {', '.join(shown)}{more}>"
+
+    def plot(self, image: np.ndarray | str | os.PathLike | None = None) -> np.ndarray:
+        """The detections drawn on their image, (H, W, 3) uint8 RGB.
+
+        Args:
+            image: The image (H, W, 3) uint8 RGB or its path; white if None.
+
+        Raises:
+            ValueError: The image is not of the size that the detections are of.
+        """
+        return draw_detections(self._pixels(image), self)
+
+    def save(
+        self, path: str | os.PathLike, image: np.ndarray | str | os.PathLike | None = None
+    ) -> None:
+        """Writes a picture (`.png`, `.jpg`), COCO results (`.json`) or the arrays (`.npz`).
+
+        Args:
+            path: Where to; the ending decides what is written.
+            image: What to draw on, as for `plot`.
+
+        Raises:
+            ValueError: The ending is none of these.
+            OSError: The picture cannot be written there.
+        """
+        path = pathlib.Path(path)
+        if path.suffix == ".json":
+            path.write_text(json.dumps(self.to_coco(path.stem)), encoding="utf-8")
+        elif path.suffix == ".npz":
+            arrays = {"boxes": self.boxes, "scores": self.scores, "class_ids": self.class_ids}
+            if self.box_masks is not None:
+                arrays["box_masks"] = self.box_masks
+            np.savez_compressed(path, image_size=self.image_size, **arrays)
+        elif path.suffix.lower() in (".png", ".jpg", ".jpeg"):
+            picture = cv2.cvtColor(self.plot(image), cv2.COLOR_RGB2BGR)
+            if not path.parent.is_dir() or not cv2.imwrite(str(path), picture):
+                raise OSError(f"{path}: the picture cannot be written there.")
+        else:
+            raise ValueError(f"{path}: the ending must be .png, .jpg, .json or .npz.")
+
+    def to_coco(
+        self, image_id: int | str, category_ids: Sequence[int] | None = None
+    ) -> list[dict[str, Any]]:
+        """The detections as entries of a COCO results file.
+
+        Args:
+            image_id: As in the annotation file.
+            category_ids: The COCO id of each class id; the class id itself if None.
+
+        Returns:
+            Dicts of `image_id`, `category_id`, `bbox` [x, y, width, height], `score`, and
+            `segmentation`, a compressed RLE, where there are masks.
+        """
+        results = []
+        for i, (x0, y0, x1, y1) in enumerate(self.boxes.tolist()):
+            class_id = int(self.class_ids[i])
+            result = {
+                "image_id": image_id,
+                "category_id": class_id if category_ids is None else category_ids[class_id],
+                "bbox": [x0, y0, x1 - x0, y1 - y0],
+                "score": float(self.scores[i]),
+            }
+            if self.box_masks is not None:
+                result["segmentation"] = self._rle(i)
+            results.append(result)
+        return results
+
+    def _rle(self, index):
+        """One mask at a time: all of a large image's at full size would take gigabytes."""
+        mask = np.zeros(self.image_size, np.uint8, order="F")
+        part, (top, left) = paste_mask(self.box_masks[index], self.boxes[index], *self.image_size)
+        mask[top : top + part.shape[0], left : left + part.shape[1]] = part
+        rle = coco_mask.encode(mask)
+        return {"size": list(self.image_size), "counts": rle["counts"].decode()}
+
+    def _pixels(self, image):
+        if image is None:
+            return np.full((*self.image_size, 3), 255, np.uint8)
+        if isinstance(image, str | os.PathLike):
+            image = read_image(image)
+        image = np.asarray(image)
+        if image.shape != (*self.image_size, 3):
+            raise ValueError(
+                f"The image must be {(*self.image_size, 3)}, as the one that was given to the "
+                f"model; got {image.shape}."
+            )
+        return np.clip(image, 0, 255).astype(np.uint8)

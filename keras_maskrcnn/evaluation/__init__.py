@@ -1,0 +1,1 @@
+"""COCO's evaluation, alone and during training."""

@@ -1,0 +1,192 @@
+"""From images of any size to `Detections` in their own pixels."""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_maskrcnn.data.images import read_image, resize_image, resized_shape
+from keras_maskrcnn.detections import Detections
+
+Image = str | os.PathLike | np.ndarray
+
+
+def predict(
+    model,
+    x: Image | Sequence[Image] | Mapping[str, Any] | tf.data.Dataset,
+    batch_size: int = 1,
+    verbose="auto",
+    steps: int | None = None,
+    callbacks: Iterable[keras.callbacks.Callback] | None = None,
+) -> list[Detections]:
+    """Finds the objects in images.
+
+    Images are resized by the rule of the model's config, and what is found is brought back to
+    the pixels of the image that was given.
+
+    Args:
+        model: A `MaskRCNN`.
+        x: One of
+            - a list of paths and of arrays (H, W, 3), RGB 0..255, of any sizes, or a single one;
+            - an array (B, H, W, 3) of images of one size;
+            - a batch `{"images": ..., "image_sizes": ...}`, which is used as it is: its pixels
+              are those of the result;
+            - a `tf.data.Dataset` of such batches, alone or with targets, or of single images
+              (H, W, 3).
+        batch_size: Images at a time; smaller ones of a batch are padded to the largest.
+        verbose: As in `keras.Model.predict`: 0, 1, 2 or `"auto"`.
+        steps: Batches after which to stop.
+        callbacks: As in `keras.Model.predict`.
+
+    Returns:
+        One `Detections` an image, in order.
+
+    Raises:
+        ValueError: An image cannot be read or has a wrong shape or bad pixels; it is named.
+        FileNotFoundError: There is no such file.
+    """
+    images = _ImageReader(model.config)
+    batches = _as_batches(x, images, batch_size)
+    try:
+        outputs = keras.Model.predict(
+            model, batches, verbose=verbose, steps=steps, callbacks=callbacks
+        )
+    except tf.errors.OpError:
+        if images.error is not None:
+            raise images.error from None
+        raise
+    return to_detections(outputs, model.config.class_names)
+
+
+def to_detections(
+    outputs: Mapping[str, np.ndarray], class_names: Sequence[str] = ()
+) -> list[Detections]:
+    """The model's outputs for a batch as one `Detections` an image.
+
+    Args:
+        outputs: What the model returns, with `"image_sizes"` (B, 2) of what it was given, and
+            `"original_sizes"` (B, 2), to whose pixels the boxes are brought.
+        class_names: Names of the classes.
+    """
+    detections = []
+    for i, number in enumerate(outputs["num_detections"]):
+        height, width = (int(side) for side in outputs["original_sizes"][i])
+        scale = outputs["original_sizes"][i] / outputs["image_sizes"][i]
+        boxes = outputs["boxes"][i, :number] * np.tile(scale[::-1], 2).astype(np.float32)
+        boxes = np.clip(boxes, 0, np.array([width, height, width, height], np.float32))
+        kept = np.all(boxes[:, 2:] > boxes[:, :2], axis=1)
+        masks = outputs["masks"][i, :number][kept] if "masks" in outputs else None
+        detections.append(
+            Detections(
+                boxes=boxes[kept],
+                scores=outputs["scores"][i, :number][kept],
+                class_ids=outputs["classes"][i, :number][kept],
+                box_masks=masks,
+                image_size=(height, width),
+                class_names=class_names,
+            )
+        )
+    return detections
+
+
+def _as_batches(x, images, batch_size):
+    if isinstance(x, tf.data.Dataset):
+        return _dataset_batches(x, images, batch_size)
+    if isinstance(x, Mapping):
+        return tf.data.Dataset.from_tensors(_with_sizes(x))
+    if isinstance(x, str | os.PathLike) or (hasattr(x, "ndim") and x.ndim == 3):
+        x = [x]
+    items = list(x)
+    indices = tf.data.Dataset.range(len(items))
+    return _batch(indices.map(images.loader(items), num_parallel_calls=2), batch_size)
+
+
+def _dataset_batches(dataset, images, batch_size):
+    spec = dataset.element_spec
+    if isinstance(spec, tuple):  # with targets, as for training
+        return dataset.map(lambda x, *_: _with_sizes(x))
+    if isinstance(spec, Mapping):
+        return dataset.map(_with_sizes)
+    if isinstance(spec, tf.TensorSpec) and spec.shape.rank == 3:
+        return _batch(dataset.map(images.prepare_tensor, num_parallel_calls=2), batch_size)
+    raise ValueError(
+        "The dataset must hold batches {'images': ..., 'image_sizes': ...}, alone or with "
+        f"targets, or images (H, W, 3); it holds {spec}."
+    )
+
+
+def _with_sizes(x):
+    """A batch as the model takes it; its own pixels are those of the result."""
+    images = tf.convert_to_tensor(x["images"])
+    sizes = x.get("image_sizes")
+    if sizes is None:
+        sizes = tf.tile(tf.shape(images)[None, 1:3], [tf.shape(images)[0], 1])
+    sizes = tf.cast(sizes, tf.int32)
+    return {"images": tf.cast(images, tf.float32), "image_sizes": sizes, "original_sizes": sizes}
+
+
+def _batch(dataset, batch_size):
+    return dataset.padded_batch(batch_size).prefetch(tf.data.AUTOTUNE)
+
+
+class _ImageReader:
+    """Reads and resizes images for a dataset, and keeps the first error that stops it."""
+
+    def __init__(self, config):
+        self.config = config
+        self.error = None
+
+    def loader(self, items):
+        """A function from an index into `items` to an element of a batch."""
+
+        def load(index):
+            return self._resized(items[int(index)], f"image {int(index)}")
+
+        return lambda index: self._element(load, index)
+
+    def prepare_tensor(self, image):
+        """An image (H, W, 3) of a dataset as an element of a batch."""
+        return self._element(lambda pixels: self._resized(np.asarray(pixels), "an image"), image)
+
+    def _element(self, function, value):
+        image, original_size = tf.numpy_function(
+            function, [value], (tf.float32, tf.int32), stateful=False
+        )
+        image.set_shape((None, None, 3))
+        original_size.set_shape((2,))
+        return {
+            "images": image,
+            "image_sizes": tf.shape(image)[:2],
+            "original_sizes": original_size,
+        }
+
+    def _resized(self, image, where):
+        try:
+            if isinstance(image, str | os.PathLike):
+                image = read_image(image)
+            image = _check_image(np.asarray(image), where)
+        except (ValueError, FileNotFoundError) as error:
+            self.error = self.error or error
+            raise
+        height, width = image.shape[:2]
+        c = self.config
+        shape = resized_shape(height, width, c.image_min_size, c.image_max_size)
+        resized = resize_image(image, shape).astype(np.float32)
+        return resized, np.array([height, width], np.int32)
+
+
+def _check_image(image, where):
+    if image.ndim != 3 or image.shape[-1] != 3 or 0 in image.shape:
+        raise ValueError(f"{where} must be (H, W, 3), RGB 0..255; got shape {image.shape}.")
+    if image.dtype == np.uint8:
+        return image
+    if not np.issubdtype(image.dtype, np.number) or np.iscomplexobj(image):
+        raise ValueError(f"{where} must hold numbers 0..255; got {image.dtype}.")
+    image = image.astype(np.float32)
+    if not np.isfinite(image).all():
+        bad = np.argwhere(~np.isfinite(image))[0].tolist()
+        raise ValueError(f"{where} has a pixel that is NaN or infinite, the first at {bad}.")
+    return image

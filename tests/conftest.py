@@ -1,0 +1,65 @@
+"""What tests share: the reference data beside the checkout, and a model small enough for tests."""
+
+import os
+import pathlib
+
+import pytest
+
+SHARED = pathlib.Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared() -> pathlib.Path:
+    """The folder of goldens, photos and sets that lies beside the checkout."""
+    if SHARED.is_dir():
+        return SHARED
+    if os.environ.get("CI"):
+        pytest.fail(f"CI needs the reference data in {SHARED}")
+    pytest.skip(f"needs the reference data in {SHARED}")
+
+
+@pytest.fixture(scope="session")
+def small_config():
+    """A model that a test can train: a shallow, narrow ResNet on 64 pixel images."""
+    from keras_maskrcnn import MaskRCNNConfig
+
+    return MaskRCNNConfig(
+        backbone="resnet14",
+        backbone_width=8,
+        norm="batch_norm",
+        freeze_at=0,
+        num_classes=3,
+        class_names=("cat", "dog", "sheep"),
+        fpn_channels=16,
+        anchor_sizes=((8,), (16,), (32,), (64,), (128,)),
+        image_min_size=64,
+        image_max_size=96,
+        rpn_pre_nms_top_n_train=100,
+        rpn_pre_nms_top_n_test=100,
+        rpn_post_nms_top_n_train=50,
+        rpn_post_nms_top_n_test=50,
+        rpn_batch_size_per_image=32,
+        box_batch_size_per_image=16,
+        box_head_units=(32,),
+        box_detections_per_image=20,
+        roi_sampling_ratio=2,
+        mask_head_channels=(16,),
+        mask_deconv_channels=16,
+        gt_mask_size=28,
+    )
+
+
+@pytest.fixture
+def batch():
+    """x and y of a batch of two images, 64x96 and 48x80, the second with one object."""
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    images = np.zeros((2, 64, 96, 3), np.float32)
+    images[0] = rng.uniform(0, 255, (64, 96, 3))
+    images[1, :48, :80] = rng.uniform(0, 255, (48, 80, 3))
+    x = {"images": images, "image_sizes": np.array([[64, 96], [48, 80]], np.int32)}
+    boxes = np.array([[[4, 6, 40, 50], [50, 10, 90, 60]], [[10, 5, 60, 40], [0, 0, 0, 0]]])
+    classes = np.array([[0, 2], [1, -1]], np.int32)
+    masks = rng.integers(0, 2, (2, 2, 28, 28), dtype=np.uint8)
+    return x, {"boxes": boxes.astype(np.float32), "classes": classes, "masks": masks}

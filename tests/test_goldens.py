@@ -1,0 +1,178 @@
+"""Every stage of R50-FPN against what Detectron2 computed, and one training step."""
+
+import json
+import sys
+
+import cv2
+import numpy as np
+import pytest
+import tensorflow as tf
+from pycocotools import mask as coco_mask
+
+from keras_maskrcnn import MaskRCNN
+from keras_maskrcnn.weights import detectron2
+
+NAME = "detectron2_mask_rcnn_r50_fpn"
+LOSSES = {
+    "rpn_objectness_loss": "loss_rpn_cls",
+    "rpn_box_loss": "loss_rpn_loc",
+    "box_class_loss": "loss_cls",
+    "box_loss": "loss_box_reg",
+    "mask_loss": "loss_mask",
+}
+
+
+@pytest.fixture(scope="module")
+def goldens(shared):
+    folder = shared / "goldens"
+    sys.path.insert(0, str(folder))
+    yield folder
+    sys.path.remove(str(folder))
+
+
+@pytest.fixture(scope="module")
+def checkpoint(goldens, tmp_path_factory):
+    import seeded_weights
+
+    path = tmp_path_factory.mktemp("checkpoint") / "r50_fpn.pkl"
+    seeded_weights.main(NAME, str(path))
+    return path
+
+
+@pytest.fixture(scope="module")
+def stages(goldens, checkpoint):
+    model = MaskRCNN.from_checkpoint(checkpoint)
+    run = tf.function(lambda images: model.stages({"images": images}))
+    return lambda image: tf.nest.map_structure(
+        lambda value: value.numpy(), run(tf.constant(read(goldens, f"{image}.png")[None]))
+    )
+
+
+def read(goldens, name):
+    return cv2.imread(str(goldens / "images" / name))[:, :, ::-1].astype(np.float32)
+
+
+@pytest.mark.parametrize("image", ["crowd_320", "kitchen_320", "crowd_800"])
+def test_inference(goldens, stages, image):
+    from compare import agreement
+
+    ours = stages(image)
+    expected = np.load(goldens / f"{NAME}.npz")
+    strides = json.loads((goldens / f"{NAME}.json").read_text())["stages"][image]
+    for level, entry in strides.items():
+        down, right, channel = entry["sample_stride_hwc"]
+        features = ours["features"][level]
+        assert list(features.shape) == entry["shape_nhwc"]
+        theirs = expected[f"{image}/features/{level}"]
+        np.testing.assert_allclose(
+            features[0, ::down, ::right, ::channel], theirs, atol=1e-5 * np.abs(theirs).max()
+        )
+    np.testing.assert_allclose(
+        ours["proposal_logits"][0], expected[f"{image}/proposals/logits"], atol=1e-4
+    )
+    proposals = expected[f"{image}/proposals/boxes"]
+    same = np.abs(ours["proposals"][0] - proposals).max(axis=1) < 0.01
+    assert same.mean() >= 0.99  # proposals whose logits tie may swap places
+    parts = ("boxes", "scores", "classes", "masks")
+    number = ours["num_detections"][0]
+    result = agreement(
+        {part: ours[part][0, :number] for part in parts},
+        {part: expected[f"{image}/detections/{part}"] for part in parts},
+        box_iou=0.99,
+    )
+    assert result["found"] >= 0.99
+    assert result["score"] <= 1e-4
+    assert result["mask_cells"] >= 0.999
+
+
+@pytest.fixture(scope="module")
+def training_step(goldens, checkpoint):
+    """The reference's step; ours: losses, gradient by reference name, targets."""
+    expected = json.loads((goldens / f"{NAME}_train.json").read_text())
+    model = MaskRCNN.from_checkpoint(
+        checkpoint, rpn_batch_size_per_image=1_000_000, box_batch_size_per_image=2048
+    )
+    x, y = training_batch(goldens, expected["batch"])
+
+    @tf.function
+    def step():
+        with tf.GradientTape() as tape:
+            losses = model.training_losses(x, y)
+            total = tf.add_n(list(losses.values()))
+        return losses, [tf.norm(g) for g in tape.gradient(total, model.trainable_weights)]
+
+    losses, norms = step()
+    names = {source.variable.path: source.name for source in detectron2.sources(model)}
+    gradients = {
+        names[variable.path]: float(norm)
+        for variable, norm in zip(model.trainable_weights, norms, strict=True)
+    }
+    return expected, {name: float(loss) for name, loss in losses.items()}, gradients, model, x, y
+
+
+def training_batch(goldens, entries):
+    pictures = [read(goldens, entry["image"]) for entry in entries]
+    height, width = np.max([picture.shape[:2] for picture in pictures], axis=0)
+    most = max(len(entry["classes"]) for entry in entries)
+    images = np.zeros((len(entries), height, width, 3), np.float32)
+    boxes = np.zeros((len(entries), most, 4), np.float32)
+    classes = np.full((len(entries), most), -1, np.int32)
+    masks = np.zeros((len(entries), most, 112, 112), np.uint8)
+    for i, (picture, entry) in enumerate(zip(pictures, entries, strict=True)):
+        images[i, : picture.shape[0], : picture.shape[1]] = picture
+        number = len(entry["classes"])
+        boxes[i, :number], classes[i, :number] = entry["boxes_xyxy"], entry["classes"]
+        for j, polygons in enumerate(entry["polygons"]):
+            masks[i, j] = rasterize(polygons, boxes[i, j])
+    sizes = np.array([picture.shape[:2] for picture in pictures], np.int32)
+    y = {"boxes": boxes, "classes": classes, "masks": masks}
+    return {"images": images, "image_sizes": sizes}, y
+
+
+def rasterize(polygons, box, size=112):
+    scale = size / (box[2:] - box[:2])
+    scaled = [
+        ((np.reshape(polygon, (-1, 2)) - box[:2]) * scale).ravel().tolist() for polygon in polygons
+    ]
+    return coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(scaled, size, size)))
+
+
+def test_training_losses(training_step):
+    expected, losses, *_ = training_step
+    assert losses.keys() == LOSSES.keys()
+    for ours, theirs in LOSSES.items():
+        tolerance = 0.02 if ours == "mask_loss" else 0.001
+        assert losses[ours] == pytest.approx(expected["losses"][theirs], rel=tolerance)
+
+
+def test_training_gradients(training_step):
+    expected, _, gradients, *_ = training_step
+    assert gradients.keys() == expected["gradient_norms"].keys()
+    for name, norm in expected["gradient_norms"].items():
+        tolerance = 0.05 if "mask_head" in name else 0.01
+        assert gradients[name] == pytest.approx(norm, rel=tolerance), name
+    assert not set(expected["frozen"]) & gradients.keys()
+
+
+def test_training_counts(training_step):
+    """Foreground and background of both stages, averaged over the images as Detectron2 does."""
+    from keras_maskrcnn.training.targets import anchor_targets, proposal_targets
+
+    expected, _, _, model, x, y = training_step
+    features = model.extract_features(tf.constant(x["images"]), x["image_sizes"])
+    logits, deltas, anchors = model.run_rpn(features)
+    gt_boxes, gt_classes = tf.constant(y["boxes"]), tf.constant(y["classes"])
+    seed = tf.constant([0, 0])
+    sample = anchor_targets(
+        tf.concat(anchors, 0), gt_boxes, gt_classes >= 0, model.config, seed
+    ).sample
+    proposals, _, number = model.proposals["train"](logits, deltas, anchors, x["image_sizes"])
+    regions = proposal_targets(proposals, number, gt_boxes, gt_classes, model.config, seed)
+    counts = {
+        "rpn/num_pos_anchors": sample.foreground,
+        "rpn/num_neg_anchors": sample.valid & ~sample.foreground,
+        "roi_head/num_fg_samples": regions.foreground,
+        "roi_head/num_bg_samples": regions.valid & ~regions.foreground,
+    }
+    for name, chosen in counts.items():
+        assert np.sum(chosen) / 2 == expected["counts"][name], name

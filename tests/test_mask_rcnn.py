@@ -1,0 +1,220 @@
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_maskrcnn as km
+
+LOSSES = {"rpn_objectness_loss", "rpn_box_loss", "box_class_loss", "box_loss", "mask_loss"}
+
+
+@pytest.fixture
+def model(small_config):
+    keras.utils.set_random_seed(0)
+    return km.MaskRCNN(small_config, box_score_threshold=0.0)
+
+
+def repeated(batch):
+    return tf.data.Dataset.from_tensors(batch).repeat(4)
+
+
+def test_outputs(model, batch):
+    x, _ = batch
+    outputs = model(x)
+    shapes = {name: (value.dtype.name, tuple(value.shape)) for name, value in outputs.items()}
+    assert shapes == {
+        "boxes": ("float32", (2, 20, 4)),
+        "scores": ("float32", (2, 20)),
+        "classes": ("int32", (2, 20)),
+        "num_detections": ("int32", (2,)),
+        "masks": ("float32", (2, 20, 28, 28)),
+    }
+    number = outputs["num_detections"].numpy()
+    assert (number > 0).all()
+    for i, (height, width) in enumerate(x["image_sizes"]):
+        boxes, classes = outputs["boxes"][i].numpy(), outputs["classes"][i].numpy()
+        assert (boxes >= 0).all()
+        assert (boxes <= [width, height, width, height]).all()
+        assert set(classes[: number[i]]) <= {0, 1, 2}
+        assert (classes[number[i] :] == -1).all()
+        assert np.all(np.diff(outputs["scores"][i]) <= 0)
+    masks = outputs["masks"].numpy()
+    assert (masks >= 0).all()
+    assert (masks <= 1).all()
+
+
+def test_stages_hold_the_outputs_and_what_lies_before(model, batch):
+    x, _ = batch
+    stages = model.stages(x)
+    sizes = {level: features.shape[1:3] for level, features in stages["features"].items()}
+    assert sizes == {"p2": (16, 24), "p3": (8, 12), "p4": (4, 6), "p5": (2, 3), "p6": (1, 2)}
+    assert stages["proposals"].shape == (2, 50, 4)
+    assert stages["proposal_logits"].shape == (2, 50)
+    for name, value in model(x).items():
+        np.testing.assert_array_equal(stages[name], value)
+
+
+def test_any_size_and_one_trace_for_all(model):
+    traces = []
+
+    @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3))])
+    def run(images):
+        traces.append(1)
+        return model(images)["boxes"]
+
+    for shape in ((1, 33, 65, 3), (2, 64, 64, 3), (1, 1, 1, 3)):
+        assert run(tf.zeros(shape)).shape == (shape[0], 20, 4)
+    assert len(traces) == 1
+
+
+def test_faster_rcnn(small_config, batch):
+    x, y = batch
+    model = km.MaskRCNN(small_config, mask=False)
+    assert "masks" not in model(x)
+    losses = model.training_losses(x, {name: y[name] for name in ("boxes", "classes")})
+    assert set(losses) == LOSSES - {"mask_loss"}
+
+
+def test_fit_reports_each_loss_and_learns(model, batch):
+    model.compile(optimizer=keras.optimizers.AdamW(2e-3))
+    history = model.fit(repeated(batch), epochs=10, verbose=0, validation_data=repeated(batch))
+    assert set(history.history) == {"loss", *LOSSES, "loss", "val_loss"} | {
+        f"val_{name}" for name in LOSSES
+    }
+    loss = history.history["loss"]
+    assert loss[-1] < 0.5 * loss[0]
+    last = {name: values[-1] for name, values in history.history.items()}
+    assert last["loss"] == pytest.approx(sum(last[name] for name in LOSSES), rel=1e-4)
+    assert set(model.evaluate(repeated(batch), return_dict=True, verbose=0)) == {"loss", *LOSSES}
+
+
+@pytest.mark.parametrize("norm", ["frozen_batch_norm", "group_norm"])
+def test_other_norms_train(small_config, batch, norm):
+    keras.utils.set_random_seed(0)
+    model = km.MaskRCNN(
+        small_config,
+        norm=norm,
+        backbone_width=32,
+        fpn_channels=32,
+        mask_head_channels=(32,),
+    )
+    model.compile(optimizer=keras.optimizers.AdamW(1e-3))
+    loss = model.fit(repeated(batch), epochs=6, verbose=0).history["loss"]
+    assert loss[-1] < 0.8 * loss[0]
+
+
+def test_image_without_objects_trains_as_background(model, batch):
+    x, y = batch
+    y = {**y, "classes": np.full_like(y["classes"], -1)}
+    losses = {name: float(value) for name, value in model.training_losses(x, y).items()}
+    assert losses["rpn_objectness_loss"] > 0
+    assert losses["box_class_loss"] > 0
+    assert losses["rpn_box_loss"] == losses["box_loss"] == losses["mask_loss"] == 0
+
+
+def test_same_seed_same_losses(small_config, batch):
+    runs = []
+    for _ in range(2):
+        keras.utils.set_random_seed(3)
+        model = km.MaskRCNN(small_config)
+        model.compile(optimizer=keras.optimizers.SGD(0.01, momentum=0.9))
+        runs.append(model.fit(repeated(batch), epochs=3, verbose=0).history)
+    assert runs[0] == runs[1]
+
+
+def test_save_and_load_in_another_process_is_bit_equal(model, batch, tmp_path):
+    model.compile(optimizer=keras.optimizers.AdamW(1e-3))
+    model.fit(repeated(batch), verbose=0)
+    model.save(tmp_path / "m.keras")
+    np.save(tmp_path / "images.npy", batch[0]["images"])
+    script = (
+        "import keras, keras_maskrcnn, numpy as np; "
+        "model = keras.models.load_model('m.keras'); "
+        "np.savez('out.npz', **model({'images': np.load('images.npy')}))"
+    )
+    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True)
+    theirs = np.load(tmp_path / "out.npz")
+    for name, value in model({"images": batch[0]["images"]}).items():
+        np.testing.assert_array_equal(theirs[name], value)
+
+
+def test_loaded_model_goes_on_training(model, batch, tmp_path):
+    model.compile(optimizer=keras.optimizers.AdamW(1e-3))
+    model.fit(repeated(batch), verbose=0)
+    model.save(tmp_path / "m.keras")
+    loaded = keras.models.load_model(tmp_path / "m.keras")
+    assert loaded.config == model.config
+    step = [m.train_on_batch(*batch, return_dict=True) for m in (model, loaded)]
+    assert step[0] == step[1]
+
+
+def test_save_and_load_weights(model, small_config, batch, tmp_path):
+    model.save_weights(tmp_path / "m.weights.h5")
+    other = km.MaskRCNN(small_config, box_score_threshold=0.0)
+    other.load_weights(tmp_path / "m.weights.h5")
+    np.testing.assert_array_equal(other(batch[0])["scores"], model(batch[0])["scores"])
+
+
+def test_frozen_stages_stay(small_config, batch):
+    model = km.MaskRCNN(small_config, freeze_at=3)
+    model.compile(optimizer=keras.optimizers.SGD(0.01))
+    before = {weight.path: np.array(weight) for weight in model.backbone.weights}
+    model.train_on_batch(*batch)
+    moved = {w.path for w in model.backbone.weights if np.any(np.array(w) != before[w.path])}
+    assert not [path for path in moved if any(part in path for part in ("stem", "res2", "res3"))]
+    assert any("res5" in path for path in moved)
+
+
+def test_mixed_precision_trains(small_config, batch):
+    keras.utils.set_random_seed(0)
+    model = km.MaskRCNN(small_config, dtype="mixed_bfloat16")
+    model.compile(optimizer=keras.optimizers.AdamW(2e-3))
+    loss = model.fit(repeated(batch), epochs=8, verbose=0).history["loss"]
+    assert loss[-1] < 0.6 * loss[0]
+    assert model(batch[0])["boxes"].dtype == tf.float32
+
+
+def test_run_eagerly_and_train_on_batch(model, batch):
+    model.compile(optimizer=keras.optimizers.SGD(0.01), run_eagerly=True)
+    logs = model.train_on_batch(*batch, return_dict=True)
+    assert set(logs) == {"loss", *LOSSES}
+    assert np.isfinite(list(logs.values())).all()
+
+
+def test_config_round_trip(model):
+    copy = km.MaskRCNN.from_config(model.get_config())
+    assert copy.config == model.config
+    assert [w.shape for w in copy.weights] == [w.shape for w in model.weights]
+
+
+def test_construction_from_name_yaml_and_overrides(small_config, tmp_path):
+    path = tmp_path / "small.yaml"
+    small_config.to_yaml(path)
+    assert km.MaskRCNN(path).config == small_config
+    assert km.MaskRCNN(str(path), num_classes=3, mask=False).config.mask is False
+    with pytest.raises(ValueError, match="Unknown config 'resnet50'.*mask_rcnn_resnet50_fpn"):
+        km.MaskRCNN("resnet50")
+    with pytest.raises(ValueError, match="unknown field 'num_clases'; did you mean 'num_classes'"):
+        km.MaskRCNN(small_config, num_clases=4)
+
+
+def test_summary(model, capsys):
+    model.summary()
+    assert "box_head" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        ({"pictures": np.zeros((1, 8, 8, 3))}, "no 'images'"),
+        (np.zeros((8, 8, 3), np.float32), r"images must be \(B, H, W, 3\)"),
+        (np.zeros((1, 8, 8, 1), np.float32), r"images must be \(B, H, W, 3\)"),
+        (np.full((1, 8, 8, 3), np.nan, np.float32), "NaN or infinite, the first at"),
+    ],
+)
+def test_wrong_calls(model, x, message):
+    with pytest.raises(ValueError, match=message):
+        model(x)

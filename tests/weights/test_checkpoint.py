@@ -1,0 +1,132 @@
+"""Detectron2's layout, drawn for a small model from the names that the importer asks for."""
+
+import pickle
+
+import numpy as np
+import pytest
+
+from keras_maskrcnn import MaskRCNN
+from keras_maskrcnn.weights import detectron2
+
+SMALL = {
+    "norm": "frozen_batch_norm",
+    "backbone": "resnet14",
+    "backbone_width": 8,
+    "fpn_channels": 16,
+    "box_head_units": (32, 32),
+    "mask_head_channels": (16, 16),
+    "mask_deconv_channels": 16,
+    "num_classes": 3,
+}
+
+
+def detectron2_tensors(model, seed=0):
+    """Random tensors with the names and the layouts of Detectron2."""
+    rng = np.random.default_rng(seed)
+    tensors = {}
+    for variable, name, _ in detectron2.sources(model):
+        shape = tuple(variable.shape)
+        if name.endswith("mask_head.predictor.weight"):
+            shape = (*shape, 1, 1)
+        elif len(shape) == 4:
+            shape = (shape[3], shape[2], *shape[:2])
+        elif len(shape) == 2:
+            shape = shape[::-1]
+        tensors[name] = rng.normal(size=shape).astype(np.float32)
+    return tensors
+
+
+def write(path, tensors):
+    path.write_bytes(pickle.dumps({"model": tensors, "__author__": "test"}))
+    return path
+
+
+@pytest.fixture(scope="module")
+def model():
+    return MaskRCNN("mask_rcnn_resnet50_fpn", **SMALL)
+
+
+@pytest.fixture
+def tensors(model):
+    return detectron2_tensors(model)
+
+
+def test_config_is_read_from_the_file(tmp_path, tensors):
+    tensors["pixel_mean"] = np.zeros((3, 1, 1), np.float32)
+    tensors["proposal_generator.anchor_generator.cell_anchors.0"] = np.zeros((3, 4), np.float32)
+    loaded = MaskRCNN.from_checkpoint(write(tmp_path / "m.pkl", tensors))
+    fields = loaded.config.to_dict()
+    for name, value in SMALL.items():
+        assert fields[name] == (list(value) if isinstance(value, tuple) else value)
+
+
+def test_layouts(tmp_path, model, tensors):
+    model.import_weights(write(tmp_path / "m.pkl", tensors))
+    stem = tensors["backbone.bottom_up.stem.conv1.weight"]  # (out, BGR, h, w)
+    np.testing.assert_array_equal(model.backbone.stem.kernel[2, 5, 0], stem[:, 2, 2, 5])
+    conv = tensors["backbone.fpn_output3.weight"]
+    np.testing.assert_array_equal(model.fpn.output_convs[1].kernel[0, 2, 5], conv[:, 5, 0, 2])
+    fc1 = tensors["roi_heads.box_head.fc1.weight"].reshape(32, 16, 7, 7)
+    ours = np.reshape(model.box_head.fully_connected[0].kernel, (7, 7, 16, 32))
+    np.testing.assert_array_equal(ours[3, 4, 5], fc1[:, 5, 3, 4])
+    deconv = tensors["roi_heads.mask_head.deconv.weight"]  # (in, out, h, w)
+    np.testing.assert_array_equal(model.mask_head.deconv.kernel[1, 0, 3], deconv[:, 3, 1, 0])
+    variance = tensors["backbone.bottom_up.res4.0.conv2.norm.running_var"]
+    norm = model.backbone.stages[2][0].conv2.norm
+    np.testing.assert_array_equal(norm.moving_variance, variance)
+
+
+def test_every_variable_is_set(tmp_path, model, tensors):
+    model.import_weights(write(tmp_path / "m.pkl", tensors))
+    sources = detectron2.sources(model)
+    set_paths = {source.variable.path for source in sources}
+    state = model.seed_generator.state.path
+    assert set_paths == {weight.path for weight in model.weights} - {state}
+    assert len(sources) == len(tensors)
+
+
+def test_faster_rcnn(tmp_path):
+    model = MaskRCNN("mask_rcnn_resnet50_fpn", **{**SMALL, "mask": False})
+    path = write(tmp_path / "faster.pkl", detectron2_tensors(model))
+    loaded = MaskRCNN.from_checkpoint(path, mask_head_channels=SMALL["mask_head_channels"])
+    assert not loaded.config.mask
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"num_classes": 5}, "num_classes: the checkpoint has 3, the model 5"),
+        ({"backbone": "resnet26"}, "backbone: the checkpoint has resnet14, the model resnet26"),
+        ({"fpn_channels": 32}, "fpn_channels: the checkpoint has 16, the model 32"),
+        ({"mask": False}, "mask: the checkpoint has True, the model False"),
+    ],
+)
+def test_another_architecture_is_refused(tmp_path, tensors, change, message):
+    other = MaskRCNN("mask_rcnn_resnet50_fpn", **{**SMALL, **change})
+    before = np.array(other.backbone.stem.kernel)
+    with pytest.raises(ValueError, match=message):
+        other.import_weights(write(tmp_path / "m.pkl", tensors))
+    np.testing.assert_array_equal(other.backbone.stem.kernel, before)
+
+
+def test_missing_left_over_and_misshapen_tensors_are_named(tmp_path, model, tensors):
+    del tensors["backbone.fpn_output3.bias"]
+    tensors["backbone.extra.weight"] = np.zeros(3, np.float32)
+    tensors["proposal_generator.rpn_head.conv.bias"] = np.zeros(17, np.float32)
+    before = [np.array(weight) for weight in model.weights]
+    with pytest.raises(ValueError, match="does not fit this model") as error:
+        model.import_weights(write(tmp_path / "m.pkl", tensors))
+    for part in ("fpn_output3.bias is missing", "extra.weight has no place", r"conv.bias is (17,)"):
+        assert part in str(error.value)
+    for old, weight in zip(before, model.weights, strict=True):
+        np.testing.assert_array_equal(old, weight)
+
+
+def test_other_files_are_refused(tmp_path):
+    path = tmp_path / "other.pkl"
+    path.write_bytes(pickle.dumps({"model": {"conv1.weight": np.zeros((8, 3, 7, 7))}}))
+    with pytest.raises(ValueError, match="not a Detectron2 checkpoint of an FPN model.*conv1"):
+        MaskRCNN.from_checkpoint(path)
+    path.write_bytes(pickle.dumps([1, 2]))
+    with pytest.raises(ValueError, match="not a Detectron2 checkpoint"):
+        MaskRCNN.from_checkpoint(path)
