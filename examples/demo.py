@@ -6,7 +6,6 @@ Generates synthetic pictures, trains a small model on them from random weights, 
 pictures that it never saw, draws what it finds, saves it, and runs its export in TensorFlow alone.
 """
 
-import json
 import pathlib
 import shutil
 import time
@@ -21,13 +20,14 @@ from rich.console import Console
 
 import keras_maskrcnn as km
 from keras_maskrcnn.evaluation.coco import results_table
+from keras_maskrcnn.training_run import write_results
 
 FOLDER = pathlib.Path("runs/demo")
 TRAIN_IMAGES, VAL_IMAGES, SIZE = 1600, 200, 192
 BATCH_SIZE, EPOCHS = 8, 3
 LEARNING_RATE, WEIGHT_DECAY, WARMUP_STEPS = 1e-3, 0.05, 100
 SEED = 0
-PICTURES = 12
+PICTURES, PAIRS_A_ROW, ZOOM = 12, 3, 2
 SCORE_THRESHOLD = 0.5
 
 console = Console(highlight=False)
@@ -45,7 +45,7 @@ def main() -> None:
         model = train_model(train)
     with timed(durations, "evaluate"):
         results = km.evaluate(model, val, batch_size=BATCH_SIZE, verbose=1)
-        (FOLDER / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        write_results(results, FOLDER / "results.json")
     with timed(durations, "draw"):
         draw_predictions(model, val, FOLDER / "pictures")
     with timed(durations, "save and export"):
@@ -79,7 +79,8 @@ def train_model(train: km.data.CocoDataset) -> km.MaskRCNN:
     )
     model.compile(optimizer=keras.optimizers.AdamW(schedule, weight_decay=WEIGHT_DECAY))
     batches = train.batches(model.config, batch_size=BATCH_SIZE, training=True, seed=SEED)
-    model.fit(batches, epochs=EPOCHS, callbacks=[keras.callbacks.CSVLogger(FOLDER / "log.csv")])
+    log = keras.callbacks.CSVLogger(FOLDER / "log.csv")
+    model.fit(batches, epochs=EPOCHS, callbacks=[log], shuffle=False)  # they are shuffled already
     return model
 
 
@@ -94,10 +95,10 @@ def draw_predictions(
         example = dataset.example(index)
         found = found[found.scores >= SCORE_THRESHOLD]
         truth = annotated(example, dataset.class_names)
-        pair = np.hstack([detections.plot(example["image"]) for detections in (truth, found)])
+        pair = np.hstack([zoomed_plot(example["image"], one) for one in (truth, found)])
         write_picture(folder / f"{index:02}.png", pair)
-        pairs.append(pair)
-    rows = [np.hstack(pairs[i : i + 3]) for i in range(0, len(pairs), 3)]
+        pairs.append(np.pad(pair, [(4, 4), (4, 4), (0, 0)], constant_values=255))
+    rows = [np.hstack(pairs[i : i + PAIRS_A_ROW]) for i in range(0, PICTURES, PAIRS_A_ROW)]
     write_picture(folder / "grid.png", np.vstack(rows))
 
 
@@ -107,6 +108,15 @@ def annotated(example: dict[str, np.ndarray], class_names: tuple[str, ...]) -> k
     box_masks = km.data.crop_masks(masks, boxes)
     scores = np.ones(len(boxes))
     return km.Detections(boxes, scores, class_ids, box_masks, masks.shape[1:], class_names)
+
+
+def zoomed_plot(image: np.ndarray, found: km.Detections) -> np.ndarray:
+    """The picture enlarged, so that labels find room on it, and the detections drawn."""
+    image = cv2.resize(image, None, fx=ZOOM, fy=ZOOM, interpolation=cv2.INTER_CUBIC)
+    boxes, names = found.boxes * ZOOM, found.all_class_names
+    size = image.shape[:2]
+    zoomed = km.Detections(boxes, found.scores, found.class_ids, found.box_masks, size, names)
+    return zoomed.plot(image)
 
 
 def write_picture(path: pathlib.Path, image: np.ndarray) -> None:

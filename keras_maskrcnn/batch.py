@@ -33,24 +33,42 @@ def check_inputs(x) -> tuple[tf.Tensor, tf.Tensor]:
     sizes = tf.cast(tf.convert_to_tensor(sizes), tf.int32)
     if sizes.shape.rank != 2 or sizes.shape[-1] not in (2, None):
         raise ValueError(f"image_sizes must be (B, 2): height, width; got shape {sizes.shape}.")
+    if not images.shape[:1].is_compatible_with(sizes.shape[:1]):
+        raise ValueError(f"image_sizes has {sizes.shape[0]} rows for {images.shape[0]} images.")
     return images, sizes
 
 
-def check_targets(y: Mapping[str, tf.Tensor], mask: bool):
-    """The ground-truth boxes, classes and masks (None without a mask branch) of a batch.
+def check_targets(
+    y: Mapping[str, tf.Tensor], mask: bool
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor | None]:
+    """The ground truth of a batch: boxes (B, N, 4), classes (B, N) int32, masks (B, N, M, M).
+
+    Args:
+        y: `{"boxes": ..., "classes": ..., "masks": ...}`; images without an object have one row of
+            class -1 too.
+        mask: Whether there is a mask branch; without it the masks are None.
 
     Raises:
-        ValueError: A part is missing or of a wrong shape.
+        ValueError: A part is missing or of a wrong shape, or the parts do not fit each other.
     """
-    ranks = {"boxes": 3, "classes": 2, "masks": 4} if mask else {"boxes": 3, "classes": 2}
-    shapes = {"boxes": "(B, N, 4)", "classes": "(B, N)", "masks": "(B, N, M, M)"}
-    for name, rank in ranks.items():
+    shapes = {"boxes": (None, None, 4), "classes": (None, None), "masks": (None,) * 4}
+    described = {"boxes": "(B, N, 4)", "classes": "(B, N)", "masks": "(B, N, M, M)"}
+    parts = {}
+    for name in shapes if mask else ("boxes", "classes"):
         if not isinstance(y, Mapping) or name not in y:
-            raise ValueError(f"The targets have no {name!r} {shapes[name]}.")
-        if len(y[name].shape) != rank:
-            raise ValueError(f"{name} must be {shapes[name]}; got shape {y[name].shape}.")
-    boxes = tf.cast(y["boxes"], tf.float32)
-    return boxes, tf.cast(y["classes"], tf.int32), y["masks"] if mask else None
+            raise ValueError(f"The targets have no {name!r} {described[name]}.")
+        parts[name] = part = tf.convert_to_tensor(y[name])
+        if not part.shape.is_compatible_with(shapes[name]):
+            raise ValueError(f"{name} must be {described[name]}; got shape {part.shape}.")
+        if not part.shape[:2].is_compatible_with(parts["boxes"].shape[:2]):
+            raise ValueError(
+                f"boxes and {name} must have the same B and N; "
+                f"got shapes {parts['boxes'].shape} and {part.shape}."
+            )
+    if parts["boxes"].shape[1] == 0:
+        raise ValueError("The targets have no row; an image without an object has one of class -1.")
+    boxes, classes = tf.cast(parts["boxes"], tf.float32), tf.cast(parts["classes"], tf.int32)
+    return boxes, classes, parts.get("masks")
 
 
 def normalize_and_pad(

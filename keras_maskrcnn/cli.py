@@ -52,6 +52,7 @@ def evaluate(args: argparse.Namespace) -> int:
 
     import keras_maskrcnn as km
     from keras_maskrcnn.evaluation.coco import results_table
+    from keras_maskrcnn.training_run import write_results
 
     model = _load(args)
     names = model.config.class_names or None
@@ -61,7 +62,7 @@ def evaluate(args: argparse.Namespace) -> int:
     if dataset.problems:
         print(dataset.problem_report())
     if args.json:
-        pathlib.Path(args.json).write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        write_results(results, args.json)
         print(f"results: {args.json}")
     return 0
 
@@ -124,7 +125,9 @@ def _print_installation():
         ("devices", ", ".join(devices)),
     ):
         console.print(f"{name:<15} {value}", highlight=False)
-    table = Table("config", "backbone", "neck", "norm", "classes", "masks", title="Shipped configs")
+    table = Table(title="Shipped configs")
+    for column in ("config", "backbone", "neck", "norm", "classes", "masks"):
+        table.add_column(column, no_wrap=column == "config")
     for name in shipped_configs():
         config = MaskRCNNConfig.from_name(name)
         masks = "yes" if config.mask else "no"

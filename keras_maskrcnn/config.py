@@ -215,9 +215,7 @@ class MaskRCNNConfig:
 
     def to_dict(self) -> dict[str, typing.Any]:
         """The fields as plain lists, numbers and strings: what JSON and YAML can hold."""
-        return {
-            field.name: _plain(getattr(self, field.name)) for field in dataclasses.fields(self)
-        }
+        return {field.name: _plain(getattr(self, field.name)) for field in dataclasses.fields(self)}
 
     def to_yaml(self, path: str | pathlib.Path | None = None) -> str:
         """The config as YAML text, written to `path` too if one is given."""
@@ -265,7 +263,9 @@ def _convert(name, value, kind):
 
 
 def _describe(kind):
-    return {int: "a whole number", float: "a finite number", bool: "true or false"}.get(kind, "text")
+    return {int: "a whole number", float: "a finite number", bool: "true or false"}.get(
+        kind, "text"
+    )
 
 
 def _check_values(config):
@@ -280,7 +280,9 @@ def _check_values(config):
             raise ValueError(
                 f"{name} must be one of {', '.join(allowed)}, got {getattr(config, name)!r}."
             )
-    smallest = {name: 1 for name, kind in typing.get_type_hints(MaskRCNNConfig).items() if kind is int}
+    smallest = {
+        name: 1 for name, kind in typing.get_type_hints(MaskRCNNConfig).items() if kind is int
+    }
     smallest |= {"freeze_at": 0, "roi_sampling_ratio": 0}
     smallest |= {"rpn_smooth_l1_beta": 0.0, "box_smooth_l1_beta": 0.0}
     for name, low in smallest.items():
@@ -304,9 +306,7 @@ def _check_values(config):
             raise ValueError(f"{name} needs values above 0, got {list(values)}.")
     for name, length in (("pixel_mean", 3), ("pixel_std", 3), ("box_regression_weights", 4)):
         if len(getattr(config, name)) != length:
-            raise ValueError(
-                f"{name} needs {length} values, got {len(getattr(config, name))}."
-            )
+            raise ValueError(f"{name} needs {length} values, got {len(getattr(config, name))}.")
 
 
 def _check_agreement(config):

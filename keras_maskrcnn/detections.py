@@ -27,8 +27,13 @@ class Detections:
         image_size: Height and width of the image.
         class_names: The name of each class id; ids without one are named by their number.
 
+    Attributes:
+        boxes, scores, class_ids, box_masks: As given, float32, float32, int32 and float32.
+        image_size: (height, width).
+        all_class_names: The names of all classes, found or not.
+
     Raises:
-        ValueError: The shapes do not agree.
+        ValueError: A shape is wrong, or the shapes do not agree.
 
     Example:
         >>> found = Detections([[2, 2, 8, 6]], [0.9], [1], None, (10, 10), ["cat", "dog"])
@@ -45,18 +50,14 @@ class Detections:
         image_size: tuple[int, int],
         class_names: Sequence[str] = (),
     ):
-        self.boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
+        boxes = np.asarray(boxes, np.float32)
+        self.boxes = boxes.reshape(0, 4) if boxes.shape == (0,) else boxes
         self.scores = np.asarray(scores, np.float32)
         self.class_ids = np.asarray(class_ids, np.int32)
         self.box_masks = None if box_masks is None else np.asarray(box_masks, np.float32)
-        self.image_size = (int(image_size[0]), int(image_size[1]))
+        self.image_size = _image_size(image_size)
         self.all_class_names = tuple(class_names)
-        for name in ("scores", "class_ids", "box_masks"):
-            value = getattr(self, name)
-            if value is not None and len(value) != len(self.boxes):
-                raise ValueError(f"{name} has {len(value)} entries for {len(self.boxes)} boxes.")
-        if self.box_masks is not None and self.box_masks.ndim != 3:
-            raise ValueError(f"box_masks must be (n, m, m), got shape {self.box_masks.shape}.")
+        _check_shapes(self)
 
     @property
     def class_names(self) -> list[str]:
@@ -66,7 +67,9 @@ class Detections:
 
     @functools.cached_property
     def masks(self) -> np.ndarray:
-        """(n, height, width) bool, pasted into the image when first asked for.
+        """(n, height, width) bool, pasted into the image when first asked for, then kept.
+
+        A byte a pixel and object: of many objects in a large image, take a few at a time.
 
         Raises:
             ValueError: The model has no mask branch.
@@ -79,7 +82,12 @@ class Detections:
         return len(self.boxes)
 
     def __getitem__(self, index) -> "Detections":
-        """A selection, by a number, a slice, an array of numbers or one of booleans."""
+        """A selection, by a number, a slice, an array of numbers or one of booleans.
+
+        Raises:
+            IndexError: There is no such detection, or there are more or fewer booleans than
+                detections.
+        """
         chosen = np.atleast_1d(np.arange(len(self))[index])
         return Detections(
             self.boxes[chosen],
@@ -100,10 +108,11 @@ class Detections:
         """The detections drawn on their image, (H, W, 3) uint8 RGB.
 
         Args:
-            image: The image (H, W, 3) uint8 RGB or its path; white if None.
+            image: The image (H, W, 3) RGB 0..255 or its path; white if None.
 
         Raises:
             ValueError: The image is not of the size that the detections are of.
+            FileNotFoundError: There is no such file.
         """
         return draw_detections(self._pixels(image), self)
 
@@ -112,23 +121,27 @@ class Detections:
     ) -> None:
         """Writes a picture (`.png`, `.jpg`), COCO results (`.json`) or the arrays (`.npz`).
 
+        In COCO results the file's name without its ending is the image's id; `to_coco` takes
+        another. `numpy.load` reads the arrays by the names of the attributes.
+
         Args:
             path: Where to; the ending decides what is written.
             image: What to draw on, as for `plot`.
 
         Raises:
             ValueError: The ending is none of these.
-            OSError: The picture cannot be written there.
+            OSError: The file cannot be written there.
         """
         path = pathlib.Path(path)
-        if path.suffix == ".json":
+        ending = path.suffix.lower()
+        if ending == ".json":
             path.write_text(json.dumps(self.to_coco(path.stem)), encoding="utf-8")
-        elif path.suffix == ".npz":
+        elif ending == ".npz":
             arrays = {"boxes": self.boxes, "scores": self.scores, "class_ids": self.class_ids}
             if self.box_masks is not None:
                 arrays["box_masks"] = self.box_masks
             np.savez_compressed(path, image_size=self.image_size, **arrays)
-        elif path.suffix.lower() in (".png", ".jpg", ".jpeg"):
+        elif ending in (".png", ".jpg", ".jpeg"):
             picture = cv2.cvtColor(self.plot(image), cv2.COLOR_RGB2BGR)
             if not path.parent.is_dir() or not cv2.imwrite(str(path), picture):
                 raise OSError(f"{path}: the picture cannot be written there.")
@@ -146,14 +159,24 @@ class Detections:
 
         Returns:
             Dicts of `image_id`, `category_id`, `bbox` [x, y, width, height], `score`, and
-            `segmentation`, a compressed RLE, where there are masks.
+            `segmentation`, a compressed RLE, where there are masks: what JSON can hold.
+
+        Raises:
+            ValueError: `category_ids` has none for a class that was found.
         """
+        if category_ids is not None and len(self):
+            low, high = self.class_ids.min(), self.class_ids.max()
+            if low < 0 or high >= len(category_ids):
+                raise ValueError(
+                    f"category_ids has {len(category_ids)} entries; class ids {low} to {high} "
+                    "were found."
+                )
         results = []
         for i, (x0, y0, x1, y1) in enumerate(self.boxes.tolist()):
             class_id = int(self.class_ids[i])
             result = {
                 "image_id": image_id,
-                "category_id": class_id if category_ids is None else category_ids[class_id],
+                "category_id": class_id if category_ids is None else int(category_ids[class_id]),
                 "bbox": [x0, y0, x1 - x0, y1 - y0],
                 "score": float(self.scores[i]),
             }
@@ -182,3 +205,24 @@ class Detections:
                 f"model; got {image.shape}."
             )
         return np.clip(image, 0, 255).astype(np.uint8)
+
+
+def _image_size(size):
+    height, width = (int(side) for side in size)
+    if height < 1 or width < 1:
+        raise ValueError(f"image_size must be (height, width), 1 or more each; got {size}.")
+    return height, width
+
+
+def _check_shapes(found):
+    count = len(found.boxes)
+    expected = {"boxes": (count, 4), "scores": (count,), "class_ids": (count,)}
+    for name, shape in expected.items():
+        if getattr(found, name).shape != shape:
+            got = getattr(found, name).shape
+            raise ValueError(f"{name} must be {shape} for {count} detections, got shape {got}.")
+    masks = found.box_masks
+    if masks is None:
+        return
+    if masks.ndim != 3 or len(masks) != count or masks.shape[1] != masks.shape[2]:
+        raise ValueError(f"box_masks must be ({count}, m, m), got shape {masks.shape}.")

@@ -3,6 +3,7 @@
 import argparse
 import json
 import math
+import os
 import pathlib
 import sys
 import time
@@ -49,6 +50,7 @@ def train(args: argparse.Namespace, config: MaskRCNNConfig) -> pathlib.Path:
     model.fit(
         batches,
         epochs=args.epochs,
+        shuffle=False,  # the batches are shuffled already; Keras warns otherwise
         callbacks=_callbacks(folder, config, val_set, min(args.evaluate_every, args.epochs)),
         verbose=1 if sys.stdout.isatty() else 2,
     )
@@ -93,6 +95,42 @@ def write_samples(
         found[found.scores >= SAMPLE_SCORE].save(folder / name, record.path)
 
 
+def write_results(results: dict[str, float], path: str | os.PathLike) -> None:
+    """Write COCO's figures as JSON, which has no NaN: what could not be measured is null."""
+    values = {name: None if math.isnan(value) else value for name, value in results.items()}
+    pathlib.Path(path).write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+
+
+def load_weights(model: MaskRCNN, path: str | os.PathLike) -> None:
+    """Start `model` from a `.weights.h5` of its like, or from a published checkpoint.
+
+    Where the checkpoint has another number of classes, what depends on it starts anew.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The weights are those of another model.
+    """
+    path = pathlib.Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no weights file {path}.")
+    if path.name.endswith(".weights.h5"):
+        model.load_weights(path)
+        return
+    classes = read_checkpoint(path).config()["num_classes"]
+    if classes == model.config.num_classes:
+        model.import_weights(path)
+        return
+    source = MaskRCNN(model.config.replace(num_classes=classes, class_names=[]))
+    source.import_weights(path)
+    for variable, value in zip(model.weights, source.weights, strict=True):
+        if variable.shape == value.shape:
+            variable.assign(value)
+    _say(
+        f"{path} has {classes} classes and the data {model.config.num_classes}: the last layers "
+        "of the heads start anew, the rest keeps its weights"
+    )
+
+
 def _datasets(args):
     if bool(args.val_annotations) != bool(args.val_images):
         raise ValueError("--val-annotations and --val-images belong together: give both or none.")
@@ -115,34 +153,13 @@ def _new_folder(args):
 def _model(config, weights):
     model = MaskRCNN(config)
     if weights is not None:
-        _load_weights(model, pathlib.Path(weights))
+        load_weights(model, weights)
     elif config.norm == "frozen_batch_norm":
         _say(
             "warning: random weights under frozen batch norms learn badly; give --weights, or "
             "--norm batch_norm --freeze-at 0"
         )
     return model
-
-
-def _load_weights(model, path):
-    if not path.is_file():
-        raise FileNotFoundError(f"There is no weights file {path}.")
-    if path.name.endswith(".weights.h5"):
-        model.load_weights(path)
-        return
-    classes = read_checkpoint(path).config()["num_classes"]
-    if classes == model.config.num_classes:
-        model.import_weights(path)
-        return
-    source = MaskRCNN(model.config.replace(num_classes=classes, class_names=[]))
-    source.import_weights(path)
-    for variable, value in zip(model.weights, source.weights, strict=True):
-        if variable.shape == value.shape:
-            variable.assign(value)
-    _say(
-        f"{path} has {classes} classes and the data {model.config.num_classes}: the last layers "
-        "of the heads start anew, the rest keeps its weights"
-    )
 
 
 def _say(text):
@@ -210,8 +227,7 @@ def _finish(folder, train_set, val_set):
     model = keras.models.load_model(best if best.is_file() else folder / "last.keras")
     if val_set is not None:
         results = evaluate(model, val_set, batch_size=1, verbose=0)
-        text = json.dumps(results, indent=1) + "\n"
-        (folder / "results.json").write_text(text, encoding="utf-8")
+        write_results(results, folder / "results.json")
         console.print(results_table(results))
     write_samples(model, val_set or train_set, folder / "samples")
     _report_problems(folder, [data for data in (train_set, val_set) if data and data.problems])

@@ -3,13 +3,16 @@
 import csv
 import json
 import pathlib
+import pickle
 import shutil
 
+import numpy as np
 import pytest
 
 import keras_maskrcnn as km
 from keras_maskrcnn import cli_parser, training_run
 from keras_maskrcnn.cli import main
+from keras_maskrcnn.weights import detectron2
 
 NARROW = [
     *("--backbone", "resnet14", "--norm", "batch_norm", "--freeze-at", "0"),
@@ -84,7 +87,7 @@ def test_evaluate_repeats_the_results_of_the_run(run, data, tmp_path, capsys):
     options = ["--run", str(run), "--annotations", annotations, "--images", images]
     assert main(["evaluate", *options, "--json", str(tmp_path / "ap.json")]) == 0
     results = json.loads((tmp_path / "ap.json").read_text())
-    assert results == pytest.approx(json.loads((run / "results.json").read_text()), nan_ok=True)
+    assert results == json.loads((run / "results.json").read_text())
     assert "AP" in capsys.readouterr().out
 
 
@@ -124,27 +127,20 @@ def test_info(run, capsys):
     assert "backbone: resnet50" in capsys.readouterr().out
 
 
-def test_training_without_validation_keeps_the_last_model(data, tmp_path):
-    folder = tmp_path / "run"
-    options = train_options({"train": data["train"]}, "--epochs", "1", "--mask", "false")
-    options += ["--optimizer", "adamw", "--output", str(folder)]
-    assert main(options) == 0
-    names = {path.name for path in folder.iterdir()}
-    assert "last.keras" in names
-    assert not {"best.keras", "results.json"} & names
-
-
-def test_bad_records_are_counted_and_listed(data, tmp_path, capsys):
+def test_training_lists_bad_records_and_needs_no_validation(data, tmp_path, capsys):
     annotations, images = data["train"]
     content = json.loads(pathlib.Path(annotations).read_text(encoding="utf-8"))
     content["images"][0]["file_name"] = "gone.png"
     broken = tmp_path / "broken.json"
     broken.write_text(json.dumps(content))
     folder = tmp_path / "run"
-    options = train_options({"train": (str(broken), images)}, "--epochs", "1")
-    assert main([*options, "--output", str(folder)]) == 0
+    options = train_options({"train": (str(broken), images)}, "--epochs", "1", "--mask", "false")
+    assert main([*options, "--optimizer", "adamw", "--output", str(folder)]) == 0
     assert "gone.png" in capsys.readouterr().out
     assert "gone.png" in (folder / "problems.txt").read_text()
+    names = {path.name for path in folder.iterdir()}
+    assert "last.keras" in names
+    assert not {"best.keras", "results.json"} & names
 
 
 def test_classes_come_from_the_data():
@@ -154,6 +150,35 @@ def test_classes_come_from_the_data():
     assert (roomy.num_classes, roomy.class_names) == (3, ())
     with pytest.raises(ValueError, match="num_classes=1 is too small"):
         training_run.with_classes(config.replace(num_classes=1), ["a", "b"], keep_count=True)
+
+
+def test_weights_of_other_classes_leave_only_the_last_layers_new(tmp_path, small_config):
+    source, model = km.MaskRCNN(small_config), km.MaskRCNN(small_config)
+    source.save_weights(tmp_path / "m.weights.h5")
+    training_run.load_weights(model, tmp_path / "m.weights.h5")
+    for ours, theirs in zip(model.get_weights(), source.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+    frozen = small_config.replace(norm="frozen_batch_norm", num_classes=5, class_names=[])
+    write_detectron2(tmp_path / "m.pkl", km.MaskRCNN(frozen))
+    fewer = km.MaskRCNN(frozen.replace(num_classes=2))
+    training_run.load_weights(fewer, tmp_path / "m.pkl")
+    five = km.MaskRCNN.from_checkpoint(tmp_path / "m.pkl")
+    np.testing.assert_array_equal(fewer.fpn.lateral[0].kernel, five.fpn.lateral[0].kernel)
+    assert fewer.box_head.classes.kernel.shape[-1] == 3
+
+
+def write_detectron2(path, model):
+    """A checkpoint of Detectron2's layout with random tensors for `model`."""
+    rng = np.random.default_rng(0)
+    tensors = {}
+    for variable, name, _ in detectron2.sources(model):
+        shape = tuple(variable.shape)[::-1]
+        shape = (*shape[:2], *shape[2:][::-1]) if len(shape) == 4 else shape
+        if name.endswith("mask_head.predictor.weight"):
+            shape = (*shape[::-1], 1, 1)
+        tensors[name] = rng.normal(size=shape).astype(np.float32)
+    path.write_bytes(pickle.dumps({"model": tensors}))
 
 
 def test_every_field_of_the_config_is_an_option():

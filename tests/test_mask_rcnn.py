@@ -81,7 +81,7 @@ def test_faster_rcnn(small_config, batch):
 def test_fit_reports_each_loss_and_learns(model, batch):
     model.compile(optimizer=keras.optimizers.AdamW(2e-3))
     history = model.fit(repeated(batch), epochs=10, verbose=0, validation_data=repeated(batch))
-    assert set(history.history) == {"loss", *LOSSES, "loss", "val_loss"} | {
+    assert set(history.history) == {"loss", *LOSSES, "val_loss"} | {
         f"val_{name}" for name in LOSSES
     }
     loss = history.history["loss"]
@@ -101,9 +101,9 @@ def test_other_norms_train(small_config, batch, norm):
         fpn_channels=32,
         mask_head_channels=(32,),
     )
-    model.compile(optimizer=keras.optimizers.AdamW(1e-3))
-    loss = model.fit(repeated(batch), epochs=6, verbose=0).history["loss"]
-    assert loss[-1] < 0.8 * loss[0]
+    model.compile(optimizer=keras.optimizers.AdamW(2e-3))
+    loss = model.fit(repeated(batch), epochs=12, verbose=0).history["loss"]
+    assert loss[-1] < 0.7 * loss[0]
 
 
 def test_image_without_objects_trains_as_background(model, batch):

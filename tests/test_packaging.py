@@ -28,7 +28,7 @@ def test_versions_agree():
 
 
 def test_build_lays_configs_beside_the_code(tmp_path):
-    pytest.importorskip("setuptools")
+    pytest.importorskip("setuptools", minversion="77")
     command = [sys.executable, "setup.py", "-q", "build", "--build-base", str(tmp_path / "base")]
     command += ["--build-lib", str(tmp_path / "lib")]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)

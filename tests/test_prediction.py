@@ -16,7 +16,9 @@ def model(small_config):
 @pytest.fixture(scope="module")
 def pictures():
     rng = np.random.default_rng(0)
-    return [rng.integers(0, 256, shape, np.uint8) for shape in ((70, 40, 3), (64, 64, 3), (9, 30, 3))]
+    return [
+        rng.integers(0, 256, shape, np.uint8) for shape in ((70, 40, 3), (64, 64, 3), (9, 30, 3))
+    ]
 
 
 def boxes_equal(one, other):

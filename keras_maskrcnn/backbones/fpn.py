@@ -30,7 +30,9 @@ class FPN(keras.layers.Layer):
         self.norm_name = norm
         common = {"norm": norm, "kernel_initializer": "lecun_uniform", "dtype": self.dtype_policy}
         self.lateral = [ConvNorm(channels, 1, name=f"lateral{i}", **common) for i in range(2, 6)]
-        self.output_convs = [ConvNorm(channels, 3, name=f"output{i}", **common) for i in range(2, 6)]
+        self.output_convs = [
+            ConvNorm(channels, 3, name=f"output{i}", **common) for i in range(2, 6)
+        ]
 
     def build(self, input_shape):
         for stage, lateral, output in zip(STAGES, self.lateral, self.output_convs, strict=True):

@@ -95,9 +95,7 @@ def rasterize(
         return crop_masks(decode_rle(segmentation, height, width)[None], np.array([box]), size)[0]
     origin = np.array(box[:2])
     scale = size / np.maximum(np.array(box[2:]) - origin, 1e-6)
-    scaled = [
-        ((np.reshape(polygon, (-1, 2)) - origin) * scale).ravel() for polygon in segmentation
-    ]
+    scaled = [((np.reshape(polygon, (-1, 2)) - origin) * scale).ravel() for polygon in segmentation]
     return coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(scaled, size, size)))
 
 

@@ -152,9 +152,7 @@ class _Reader:
             return None
         try:
             size = self.config.gt_mask_size
-            return rasterize(
-                instance.segmentation, instance.box, record.height, record.width, size
-            )
+            return rasterize(instance.segmentation, instance.box, record.height, record.width, size)
         except ValueError as error:
             self.dataset.note(where, f"{error}; it is left out")
             return None

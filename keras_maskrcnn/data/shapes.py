@@ -20,9 +20,7 @@ LEAST_VISIBLE_SHARE, LEAST_VISIBLE_PIXELS = 0.25, 40
 SUPERSAMPLING = 2
 
 
-def generate(
-    folder: str | os.PathLike, count: int, size: int = 192, seed: int = 0
-) -> CocoDataset:
+def generate(folder: str | os.PathLike, count: int, size: int = 192, seed: int = 0) -> CocoDataset:
     """Writes pictures and their annotations, and returns them as a dataset.
 
     Args:

@@ -2,11 +2,11 @@
 
 import contextlib
 import io
+import math
 import warnings
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from rich.progress import Progress
@@ -19,7 +19,13 @@ STATISTICS = {0: "ap", 1: "ap50", 2: "ap75", 3: "ap_small", 4: "ap_medium", 5: "
 IMAGES_AT_A_TIME = 32
 
 
-def evaluate(model, dataset, batch_size: int = 1, verbose: int | str = "auto") -> dict[str, float]:
+def evaluate(
+    model,
+    dataset,
+    batch_size: int = 1,
+    verbose: int | str = "auto",
+    max_images: int | None = None,
+) -> dict[str, float]:
     """COCO's figures for a model on a dataset.
 
     Args:
@@ -27,6 +33,7 @@ def evaluate(model, dataset, batch_size: int = 1, verbose: int | str = "auto") -
         dataset: A `CocoDataset` whose classes are the model's.
         batch_size: Images at a time.
         verbose: 0 for silence; else a progress bar.
+        max_images: Only the first so many images; all of them if None.
 
     Returns:
         `box_ap` (mean over IoU 0.50 to 0.95), `box_ap50`, `box_ap75`, `box_ap_small`,
@@ -35,46 +42,68 @@ def evaluate(model, dataset, batch_size: int = 1, verbose: int | str = "auto") -
         noted in `dataset.problems`, and its objects count as missed.
 
     Raises:
-        ValueError: The dataset has another number of classes than the model.
+        ValueError: The dataset has another number of classes than the model, or `max_images` is
+            below 1.
+
+    Example:
+        >>> results = evaluate(model, CocoDataset("val.json", "images/"))
+        >>> results["mask_ap"]
+        0.371
     """
+    if max_images is not None and max_images < 1:
+        raise ValueError(f"max_images must be at least 1, got {max_images}.")
     if len(dataset.category_ids) != model.config.num_classes:
         raise ValueError(
             f"The dataset has {len(dataset.category_ids)} classes, "
             f"the model num_classes={model.config.num_classes}."
         )
     results = []
+    chosen = dataset.records[:max_images]
     with Progress(disable=verbose == 0, transient=True) as progress:
-        task = progress.add_task("evaluate", total=len(dataset.records))
-        for start in range(0, len(dataset.records), IMAGES_AT_A_TIME):
-            records = dataset.records[start : start + IMAGES_AT_A_TIME]
-            results += _detect(model, _readable(records, dataset), dataset, batch_size)
+        task = progress.add_task("evaluate", total=len(chosen))
+        for start in range(0, len(chosen), IMAGES_AT_A_TIME):
+            records = chosen[start : start + IMAGES_AT_A_TIME]
+            results += _detect(model, records, dataset, batch_size)
             progress.advance(task, len(records))
     kinds = ("box", "mask") if model.config.mask else ("box",)
-    return evaluate_results(results, dataset.ground_truth(), kinds)
+    image_ids = [record.image_id for record in chosen]
+    return evaluate_results(results, dataset.ground_truth(), kinds, image_ids)
 
 
 def evaluate_results(
-    results: list[dict[str, Any]], ground_truth: COCO, kinds: Iterable[str] = ("box", "mask")
+    results: list[dict[str, Any]],
+    ground_truth: COCO,
+    kinds: Sequence[str] = ("box", "mask"),
+    image_ids: Sequence[int | str] | None = None,
 ) -> dict[str, float]:
     """COCO's figures for results that are there already.
 
     Args:
-        results: Entries of a COCO results file.
-        ground_truth: The annotations.
-        kinds: `"box"`, `"mask"` or both.
+        results: Entries of a COCO results file, as `Detections.to_coco` gives them.
+        ground_truth: The annotations. An object without a mask counts neither for nor against
+            what is found there when masks are evaluated.
+        kinds: `"box"`, `"mask"` or both, the default.
+        image_ids: Images to evaluate; all of the annotations' if None.
 
     Returns:
         As `evaluate`.
+
+    Raises:
+        ValueError: A result is of an image that is not among the annotations, or has no mask
+            where masks are evaluated; or there is no such kind.
     """
+    _check_results(results, ground_truth, kinds)
+    image_ids = ground_truth.getImgIds() if image_ids is None else list(image_ids)
+    measure = {"box": _box_statistics, "mask": _mask_statistics}
     figures = {}
     for kind in kinds:
-        statistics = _statistics(results, ground_truth, {"box": "bbox", "mask": "segm"}[kind])
+        statistics = measure[kind](results, ground_truth, image_ids)
         figures |= {f"{kind}_{name}": float(statistics[i]) for i, name in STATISTICS.items()}
-    return {name: value if value >= 0 else float("nan") for name, value in figures.items()}
+    return {name: value if value >= 0 else math.nan for name, value in figures.items()}
 
 
 def results_table(results: dict[str, float]) -> Table:
-    """Figures of `evaluate` as a table to print, in percent."""
+    """Figures of `evaluate` as a table to print, in percent; a dash is what was not measured."""
     table = Table(title="COCO evaluation, %")
     table.add_column("")
     names = list(STATISTICS.values())
@@ -82,8 +111,28 @@ def results_table(results: dict[str, float]) -> Table:
         table.add_column(name.upper().replace("_", " "), justify="right")
     for kind in ("box", "mask"):
         if f"{kind}_ap" in results:
-            table.add_row(kind, *(f"{100 * results[f'{kind}_{name}']:.1f}" for name in names))
+            values = [results.get(f"{kind}_{name}", math.nan) for name in names]
+            table.add_row(kind, *("-" if math.isnan(v) else f"{100 * v:.1f}" for v in values))
     return table
+
+
+def _detect(model, records, dataset, batch_size):
+    """COCO results of a few images, those that cannot be read left out and noted."""
+    if not records:
+        return []
+    paths = [record.path for record in records]
+    try:
+        found = model.predict(paths, batch_size=batch_size, verbose=0)
+    except (ValueError, OSError):
+        readable = _readable(records, dataset)
+        if len(readable) == len(records):  # then it was no image's fault
+            raise
+        return _detect(model, readable, dataset, batch_size)
+    return [
+        entry
+        for record, detections in zip(records, found, strict=True)
+        for entry in detections.to_coco(record.image_id, dataset.category_ids)
+    ]
 
 
 def _readable(records, dataset):
@@ -95,28 +144,61 @@ def _readable(records, dataset):
             readable.append(record)
         except (ValueError, OSError) as error:
             dataset.note(record.path, f"{error}; its objects count as missed")
-            warnings.warn(f"{error} Its objects count as missed.", stacklevel=3)
+            warnings.warn(f"{error} Its objects count as missed.", stacklevel=4)
     return readable
 
 
-def _detect(model, records, dataset, batch_size):
-    if not records:
-        return []
-    paths = [record.path for record in records]
-    found = model.predict(paths, batch_size=batch_size, verbose=0)
-    return [
-        entry
-        for record, detections in zip(records, found, strict=True)
-        for entry in detections.to_coco(record.image_id, dataset.category_ids)
-    ]
+def _check_results(results, ground_truth, kinds):
+    if isinstance(kinds, str) or not set(kinds) <= {"box", "mask"}:
+        raise ValueError(f"kinds must be a list of 'box' and 'mask', got {kinds!r}.")
+    known = set(ground_truth.getImgIds())
+    for index, result in enumerate(results):
+        if result["image_id"] not in known:
+            raise ValueError(
+                f"results[{index}] is of image {result['image_id']!r}, which the annotations lack."
+            )
+        if "mask" in kinds and "segmentation" not in result:
+            raise ValueError(f"results[{index}] has no segmentation: evaluate kinds=('box',).")
 
 
-def _statistics(results, ground_truth, kind):
-    if not results:
-        has_objects = any(not a["iscrowd"] for a in ground_truth.dataset["annotations"])
-        return np.full(12, 0.0 if has_objects else -1.0)
+def _box_statistics(results, ground_truth, image_ids):
+    boxes = [{k: v for k, v in result.items() if k != "segmentation"} for result in results]
+    return _statistics(boxes, ground_truth, image_ids, "bbox")
+
+
+def _mask_statistics(results, ground_truth, image_ids):
+    # Of results that have a box, pycocotools would take the box's area for the mask's.
+    masks = [{k: v for k, v in result.items() if k != "bbox"} for result in results]
+    return _statistics(masks, _with_masks(ground_truth), image_ids, "segm")
+
+
+def _with_masks(ground_truth):
+    """The annotations; one without a mask becomes a crowd as large as its box."""
+    annotations = []
+    for annotation in ground_truth.dataset["annotations"]:
+        if not annotation.get("segmentation"):
+            x, y, w, h = annotation["bbox"]
+            corners = [[x, y, x + w, y, x + w, y + h, x, y + h]]
+            annotation = {**annotation, "segmentation": corners, "iscrowd": 1}
+        annotations.append(dict(annotation))  # COCOeval writes into them
+    return _coco({**ground_truth.dataset, "annotations": annotations})
+
+
+def _coco(dataset):
+    coco = COCO()
+    coco.dataset = dataset
     with contextlib.redirect_stdout(io.StringIO()):
-        evaluation = COCOeval(ground_truth, ground_truth.loadRes(results), kind)
+        coco.createIndex()
+    return coco
+
+
+def _statistics(results, ground_truth, image_ids, kind):
+    with contextlib.redirect_stdout(io.StringIO()):
+        # pycocotools cannot load an empty list.
+        nothing = {**ground_truth.dataset, "annotations": []}
+        found = ground_truth.loadRes(results) if results else _coco(nothing)
+        evaluation = COCOeval(ground_truth, found, kind)
+        evaluation.params.imgIds = image_ids
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()

@@ -1,5 +1,7 @@
 """Masks predicted in their boxes, pasted into the image (Mask R-CNN, section 3)."""
 
+import math
+
 import numpy as np
 
 
@@ -18,7 +20,8 @@ def paste_mask(
         width: Of the image.
 
     Returns:
-        A bool array (h, w), and the (row, column) of its first pixel in the image.
+        A bool array (h, w), and the (row, column) of its first pixel in the image. It is empty
+        where the box is empty, not finite, or outside the image.
     """
     x0, y0, x1, y1 = (float(value) for value in box)
     top, rows = _interpolation(y0, y1, height, mask.shape[0])
@@ -27,7 +30,21 @@ def paste_mask(
 
 
 def paste_masks(masks: np.ndarray, boxes: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Full-size masks (n, height, width) bool of masks (n, m, m) in boxes (n, 4) xyxy pixels."""
+    """Full-size masks, each as `paste_mask` defines it.
+
+    Args:
+        masks: (n, m, m) probabilities.
+        boxes: (n, 4) xyxy pixels.
+        height: Of the image.
+        width: Of the image.
+
+    Returns:
+        (n, height, width) bool.
+
+    Example:
+        >>> paste_masks(np.ones((1, 28, 28)), np.array([[1, 0, 3, 1]]), 2, 4).astype(int).tolist()
+        [[[0, 1, 1, 0], [0, 0, 0, 0]]]
+    """
     pasted = np.zeros((len(masks), height, width), bool)
     for canvas, mask, box in zip(pasted, masks, boxes, strict=True):
         part, (top, left) = paste_mask(mask, box, height, width)
@@ -40,11 +57,11 @@ def _interpolation(start, end, length, cells):
 
     Outside the box the nearest cell weighs less than a half, so that nothing there can be set.
     """
-    if not end > start or length == 0:
+    if not (math.isfinite(end - start) and end > start):
         return 0, np.zeros((0, cells), np.float32)
     first = int(np.clip(np.floor(start), 0, length))
     last = int(np.clip(np.ceil(end), first, length))
-    centres = np.arange(first, last, dtype=np.float32) + np.float32(0.5)
+    centres = np.arange(first, last) + 0.5
     position = (centres - start) / (end - start) * cells - 0.5
     distance = np.abs(position[:, None] - np.arange(cells))
     return first, np.maximum(1.0 - distance, 0.0).astype(np.float32)

@@ -2,6 +2,10 @@
 
 import tensorflow as tf
 
+# TensorFlow's op takes its empty places for scores of -1 and prefers them to lower ones. A power
+# of two brings any score above that without changing a digit of it.
+SCORE_SCALE = 2.0**-32
+
 
 def batched_nms(
     boxes: tf.Tensor,
@@ -17,7 +21,7 @@ def batched_nms(
         boxes: (B, N, 1 or G, 4) xyxy; with 1, a box is the same for each group.
         scores: (B, N, G) scores of each box in each group.
         iou_threshold: A box that overlaps a better one of its group by more than this is dropped.
-        score_threshold: Only scores above this take part.
+        score_threshold: Only scores above this take part; 0 or more.
         max_per_group: Largest number kept of a group.
         max_total: Largest number kept of an image.
 
@@ -25,20 +29,26 @@ def batched_nms(
         boxes (B, max_total, 4), scores (B, max_total), groups (B, max_total) int32, best first,
         zeros where padded, and the number of valid ones (B,) int32.
 
+    Raises:
+        ValueError: `score_threshold` is below 0. TensorFlow fills groups up with scores of -1, which
+            would then win over real ones.
+
     Example:
         >>> boxes = tf.constant([[[[0., 0., 10., 10.]], [[1., 0., 10., 10.]]]])
         >>> *_, count = batched_nms(boxes, tf.constant([[[0.9], [0.8]]]), 0.5, 0.0, 10, 10)
         >>> int(count[0])
         1
     """
+    if score_threshold < 0:
+        raise ValueError(f"score_threshold must be 0 or more, got {score_threshold}.")
     # TensorFlow's op is symmetric in x and y: xyxy boxes suppress each other just as yxyx ones.
     kept, kept_scores, groups, count = tf.image.combined_non_max_suppression(
         boxes,
-        scores,
+        scores * SCORE_SCALE,
         max_output_size_per_class=max_per_group,
         max_total_size=max_total,
         iou_threshold=iou_threshold,
-        score_threshold=score_threshold,
+        score_threshold=score_threshold * SCORE_SCALE,
         clip_boxes=False,
     )
-    return kept, kept_scores, tf.cast(groups, tf.int32), count
+    return kept, kept_scores / SCORE_SCALE, tf.cast(groups, tf.int32), count

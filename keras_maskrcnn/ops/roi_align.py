@@ -14,6 +14,8 @@ import tensorflow as tf
 CELLS_PER_CHUNK = 100_000
 # With adaptive sampling the RoIs of a chunk share the largest number of samples among them.
 ROIS_PER_ADAPTIVE_CHUNK = 16
+# Where a box that is not finite lies instead, in pixels: there are no features.
+OFF_THE_MAP = -1e6
 
 
 def assign_levels(
@@ -51,7 +53,7 @@ def roi_align(
 
     Returns:
         (B, R, output_size, output_size, C), of the features' dtype. A bin without samples (in an
-        inverted box) is 0.
+        inverted box) is 0, and so is every bin of a box that is not finite.
 
     Example:
         >>> features = [tf.ones((1, 32, 32, 8)), tf.ones((1, 16, 16, 8))]
@@ -89,6 +91,8 @@ class _Rois(NamedTuple):
 
 def _locate(features, boxes, strides, aligned):
     """The boxes (B, R, 4) as _Rois, N = B * R."""
+    finite = tf.reduce_all(tf.math.is_finite(boxes), axis=-1, keepdims=True)
+    boxes = tf.where(finite, boxes, OFF_THE_MAP)
     level = tf.zeros(tf.shape(boxes)[:2], tf.int32)
     if len(features) > 1:
         lowest = strides[0].bit_length() - 1
@@ -114,12 +118,13 @@ def _locate(features, boxes, strides, aligned):
 def _pool(table, rois, output_size, sampling_ratio, aggregation, rois_per_chunk):
     """(N * output_size**2, C) features of N RoIs from the table of all levels' cells."""
     count = tf.shape(rois.first_cell)[0]
+    rois_per_chunk = tf.maximum(tf.minimum(rois_per_chunk, count), 1)
     chunks = tf.maximum((count + rois_per_chunk - 1) // rois_per_chunk, 1)
     missing = chunks * rois_per_chunk - count
     rois = tf.nest.map_structure(
         lambda part: tf.pad(part, [[0, missing]] + [[0, 0]] * (part.shape.rank - 1)), rois
     )
-    chunk_shape = [rois_per_chunk * output_size**2, table.shape[-1]]
+    channels = table.shape[-1]
 
     def look_up(i):
         chunk = slice(i * rois_per_chunk, (i + 1) * rois_per_chunk)
@@ -132,12 +137,12 @@ def _pool(table, rois, output_size, sampling_ratio, aggregation, rois_per_chunk)
             pooled = _aggregate(tf.gather(table, cells), weights, counted, aggregation)
             return i + 1, outputs.write(i, pooled)
 
-        outputs = tf.TensorArray(tf.float32, chunks, element_shape=chunk_shape)
+        outputs = tf.TensorArray(tf.float32, chunks, element_shape=[None, channels])
         _, outputs = tf.while_loop(lambda i, _: i < chunks, step, (0, outputs))
         return tf.cast(outputs.concat(), table.dtype)
 
     def backward(table, upstream):
-        upstream = tf.reshape(tf.cast(upstream, tf.float32), [chunks, *chunk_shape])
+        upstream = tf.reshape(tf.cast(upstream, tf.float32), [chunks, -1, channels])
 
         def step(i, table_gradient):
             cells, weights, counted = look_up(i)

@@ -26,7 +26,8 @@ class ProposalLayer(keras.layers.Layer):
 
     Returns:
         proposals (B, post_nms_top_n, 4) xyxy pixels, best first, zeros where padded, logits
-        (B, post_nms_top_n) and the number of valid ones (B,). None of them carries a gradient.
+        (B, post_nms_top_n), -inf where padded, and the number of valid ones (B,). None of them
+        carries a gradient.
     """
 
     def __init__(self, pre_nms_top_n: int, post_nms_top_n: int, nms_threshold: float, **kwargs):
@@ -53,25 +54,29 @@ class ProposalLayer(keras.layers.Layer):
             boxes,
             scores,
             iou_threshold=self.nms_threshold,
-            score_threshold=tf.float32.min,
+            score_threshold=0.0,
             max_per_group=self.post_nms_top_n,
             max_total=self.post_nms_top_n,
         )
-        return tf.stop_gradient(proposals), tf.stop_gradient(scores), count
+        proposal_logits = tf.math.log(tf.math.expm1(scores))
+        proposal_logits = tf.where(scores > 30.0, scores, proposal_logits)
+        return tf.stop_gradient(proposals), tf.stop_gradient(proposal_logits), count
 
     def _best_of_level(self, logits, deltas, anchors, image_sizes):
-        """Boxes (B, pre_nms_top_n, 4) and scores of one level; -inf where there is no proposal."""
+        """Boxes (B, pre_nms_top_n, 4) and scores of one level; 0 where there is no proposal.
+
+        The scores are softplus(logits): above 0, as suppression needs them, and unlike a sigmoid
+        different for different logits however large.
+        """
         number = tf.minimum(self.pre_nms_top_n, tf.shape(logits)[1])
         scores, indices = tf.math.top_k(logits, number)
-        boxes = decode_boxes(
-            tf.gather(deltas, indices, batch_dims=1), tf.gather(anchors, indices)
-        )
+        boxes = decode_boxes(tf.gather(deltas, indices, batch_dims=1), tf.gather(anchors, indices))
         finite = tf.reduce_all(tf.math.is_finite(boxes), axis=-1) & tf.math.is_finite(scores)
         boxes = clip_boxes(tf.where(finite[..., None], boxes, 0.0), image_sizes)
-        scores = tf.where(finite & (box_area(boxes) > 0.0), scores, -float("inf"))
+        scores = tf.where(finite & (box_area(boxes) > 0.0), tf.nn.softplus(scores), 0.0)
         missing = [[0, 0], [0, self.pre_nms_top_n - number]]
         boxes = tf.pad(boxes, [*missing, [0, 0]])
-        return boxes, tf.pad(scores, missing, constant_values=-float("inf"))
+        return boxes, tf.pad(scores, missing)
 
     def get_config(self):
         return {

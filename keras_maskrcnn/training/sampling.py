@@ -15,9 +15,7 @@ class Sample(NamedTuple):
     valid: tf.Tensor  # (B, K) bool: not padding
 
 
-def sample(
-    labels: tf.Tensor, size: int, positive_fraction: float, seed: tf.Tensor
-) -> Sample:
+def sample(labels: tf.Tensor, size: int, positive_fraction: float, seed: tf.Tensor) -> Sample:
     """Chooses up to `size` boxes of each image, as many of them foreground as are allowed.
 
     Args:

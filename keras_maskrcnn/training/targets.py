@@ -52,9 +52,7 @@ def anchor_targets(
         config.rpn_bg_iou_threshold,
         allow_low_quality=True,
     )
-    chosen = sample(
-        labels, config.rpn_batch_size_per_image, config.rpn_positive_fraction, seed
-    )
+    chosen = sample(labels, config.rpn_batch_size_per_image, config.rpn_positive_fraction, seed)
     matched = tf.gather(matched, chosen.indices, batch_dims=1)
     targets = tf.gather(gt_boxes, matched, batch_dims=1)
     return AnchorTargets(
@@ -125,8 +123,12 @@ def mask_targets(
     gt_boxes = tf.gather(gt_boxes, matched, batch_dims=1)
     masks = tf.cast(tf.gather(gt_masks, matched, batch_dims=1), tf.float32)
     cells = tf.shape(gt_masks)[-1]
-    columns = _interpolation(boxes[..., 0], boxes[..., 2], gt_boxes[..., 0], gt_boxes[..., 2], size, cells)
-    rows = _interpolation(boxes[..., 1], boxes[..., 3], gt_boxes[..., 1], gt_boxes[..., 3], size, cells)
+    columns = _interpolation(
+        boxes[..., 0], boxes[..., 2], gt_boxes[..., 0], gt_boxes[..., 2], size, cells
+    )
+    rows = _interpolation(
+        boxes[..., 1], boxes[..., 3], gt_boxes[..., 1], gt_boxes[..., 3], size, cells
+    )
     values = tf.matmul(tf.matmul(rows, masks), columns, transpose_b=True)
     return tf.cast(values >= 0.5, tf.float32)
 

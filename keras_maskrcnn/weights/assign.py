@@ -42,7 +42,9 @@ def assign(sources: list[Source], tensors: Mapping[str, np.ndarray], ignored, or
             )
         values.append((variable, value))
     used = {source.name for source in sources}
-    problems += [f"{name} has no place" for name in tensors if name not in used | set(ignored(tensors))]
+    problems += [
+        f"{name} has no place" for name in tensors if name not in used | set(ignored(tensors))
+    ]
     if problems:
         shown = "\n  ".join(problems[:8])
         more = f"\n  and {len(problems) - 8} more" if len(problems) > 8 else ""

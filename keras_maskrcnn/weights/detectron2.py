@@ -25,7 +25,9 @@ def infer_config(tensors: Mapping[str, np.ndarray], origin: str) -> dict[str, An
     Raises:
         ValueError: The blocks of the stages are those of no known backbone.
     """
-    blocks = tuple(_count(rf"backbone\.bottom_up\.res{i}\.(\d+)\.conv1\.weight", tensors) for i in range(2, 6))
+    blocks = tuple(
+        _count(rf"backbone\.bottom_up\.res{i}\.(\d+)\.conv1\.weight", tensors) for i in range(2, 6)
+    )
     conv2 = tensors["backbone.bottom_up.res2.0.conv2.weight"]
     groups = conv2.shape[0] // conv2.shape[1]
     width = tensors[f"{STEM}.weight"].shape[0]
@@ -49,7 +51,9 @@ def infer_config(tensors: Mapping[str, np.ndarray], origin: str) -> dict[str, An
     if groups > 1:  # Detectron2's ResNeXt models divide by the std of ImageNet
         config["pixel_std"] = (58.395, 57.12, 57.375)
     if config["mask"]:
-        config["mask_head_channels"] = _widths(r"roi_heads\.mask_head\.mask_fcn\d+\.weight", tensors)
+        config["mask_head_channels"] = _widths(
+            r"roi_heads\.mask_head\.mask_fcn\d+\.weight", tensors
+        )
         config["mask_deconv_channels"] = tensors["roi_heads.mask_head.deconv.weight"].shape[1]
     return config
 
@@ -62,7 +66,9 @@ def ignored(tensors: Mapping[str, np.ndarray]) -> set[str]:
 def sources(model) -> list[Source]:
     """For each variable of `model`, the Detectron2 tensor that it comes from."""
     found = _backbone(model.backbone)
-    for i, lateral, output in zip(range(2, 6), model.fpn.lateral, model.fpn.output_convs, strict=True):
+    for i, lateral, output in zip(
+        range(2, 6), model.fpn.lateral, model.fpn.output_convs, strict=True
+    ):
         found += _conv(lateral, f"backbone.fpn_lateral{i}")
         found += _conv(output, f"backbone.fpn_output{i}")
     rpn = "proposal_generator.rpn_head"
