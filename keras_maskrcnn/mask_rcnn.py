@@ -64,6 +64,7 @@ class MaskRCNN(keras.Model):
     ):
         super().__init__(name=name or "mask_rcnn", dtype=dtype, trainable=trainable)
         self.supports_jit = False  # XLA lacks suppression; see ProposalLayer
+        self.autocast = False  # pixels are normalised in float32, whatever the policy
         self.config = c = _resolve_config(config, overrides)
         dtype = self.dtype_policy
         head_norm = "group_norm" if c.norm == "group_norm" else None

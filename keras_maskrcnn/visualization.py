@@ -11,6 +11,12 @@ FONT = cv2.FONT_HERSHEY_SIMPLEX
 SHIFT = 4
 MASK_OPACITY = 0.45
 PLATE_OPACITY = 0.85
+PALETTE = (
+    *((235, 64, 72), (50, 122, 250), (66, 178, 80), (255, 150, 30), (152, 84, 226)),
+    *((30, 196, 220), (246, 104, 186), (242, 208, 44), (172, 106, 58), (0, 146, 130)),
+    *((172, 222, 66), (96, 100, 176)),
+)
+SHADES = (0.0, 0.35, -0.3, 0.2, -0.15, 0.5)  # towards white, below 0 towards black
 
 Colour = tuple[int, int, int]
 Plate = tuple[int, int, int, int]  # left, top, right, bottom
@@ -19,7 +25,7 @@ Plate = tuple[int, int, int, int]  # left, top, right, bottom
 def class_colour(class_id: int, instance: int = 0) -> Colour:
     """The RGB colour of an object: a hue for each class, a shade for each object of it.
 
-    Neighbouring class ids lie far apart on the colour circle, and a class always has its hue.
+    A class always has its hue; the hues repeat after twelve classes.
 
     Args:
         class_id: From 0.
@@ -29,19 +35,11 @@ def class_colour(class_id: int, instance: int = 0) -> Colour:
         >>> class_colour(0) == class_colour(0, instance=6) != class_colour(0, instance=1)
         True
     """
-    golden_ratio = 0.618034  # steps of it round the circle never come near where they were
-    shade = instance % 6
-    degrees = 360 * (class_id * golden_ratio % 1.0) + 40 + (0, 14, -14, 9, -9, 0)[shade]
-    lightness = (68, 84, 55, 76, 62, 90)[shade]
-    chroma = 72
-    # In CIELAB hues are equally bright and shades equally far apart; in HSV they are not.
-    lab = (
-        lightness,
-        chroma * math.cos(math.radians(degrees)),
-        chroma * math.sin(math.radians(degrees)),
-    )
-    red, green, blue = cv2.cvtColor(np.array([[lab]], np.float32), cv2.COLOR_LAB2RGB)[0, 0]
-    return tuple(round(255 * min(max(float(part), 0.0), 1.0)) for part in (red, green, blue))
+    base = np.array(PALETTE[class_id % len(PALETTE)])
+    shade = SHADES[instance % len(SHADES)]
+    mixed = base + (255 - base) * shade if shade > 0 else base * (1 + shade)
+    red, green, blue = (round(float(part)) for part in mixed)
+    return red, green, blue
 
 
 def draw_detections(image: np.ndarray, detections) -> np.ndarray:

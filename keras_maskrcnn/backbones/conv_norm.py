@@ -125,13 +125,15 @@ class ConvNorm(keras.layers.Layer):
         }
 
 
+@keras.saving.register_keras_serializable(package="keras_maskrcnn")
 class FusedBatchNorm(keras.layers.BatchNormalization):
     """Keras' batch norm, trained through TensorFlow's fused kernel: a third of the time."""
 
     def __init__(self, **kwargs):
         super().__init__(**{"momentum": 0.9, "epsilon": EPSILON, **kwargs})
 
-    def uses_batch_statistics(self, training):
+    def uses_batch_statistics(self, training: bool) -> bool:
+        """Whether the layer is no affine map now."""
         return bool(training) and self.trainable
 
     def affine(self):
@@ -157,6 +159,7 @@ class FusedBatchNorm(keras.layers.BatchNormalization):
         return outputs
 
 
+@keras.saving.register_keras_serializable(package="keras_maskrcnn")
 class FrozenBatchNorm(keras.layers.Layer):
     """A batch norm of which nothing ever trains, whatever `trainable` says (Detectron2)."""
 
@@ -176,7 +179,8 @@ class FrozenBatchNorm(keras.layers.Layer):
             )
             setattr(self, name, weight)
 
-    def uses_batch_statistics(self, training):
+    def uses_batch_statistics(self, training: bool) -> bool:
+        """Never: the layer is always an affine map."""
         return False
 
     def affine(self):

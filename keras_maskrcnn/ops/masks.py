@@ -2,6 +2,7 @@
 
 import math
 
+import cv2
 import numpy as np
 
 
@@ -26,7 +27,11 @@ def paste_mask(
     x0, y0, x1, y1 = (float(value) for value in box)
     top, rows = _interpolation(y0, y1, height, mask.shape[0])
     left, columns = _interpolation(x0, x1, width, mask.shape[1])
-    return rows @ np.asarray(mask, np.float32) @ columns.T >= 0.5, (top, left)
+    if not (len(rows) and len(columns)):
+        return np.zeros((len(rows), len(columns)), bool), (top, left)
+    # numpy's threads cost more than such small products, ten times as much on busy cores.
+    values = cv2.gemm(rows, np.asarray(mask, np.float32), 1.0, None, 0.0)
+    return cv2.gemm(values, columns, 1.0, None, 0.0, flags=cv2.GEMM_2_T) >= 0.5, (top, left)
 
 
 def paste_masks(masks: np.ndarray, boxes: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -2,10 +2,6 @@
 
 import tensorflow as tf
 
-# TensorFlow's op takes its empty places for scores of -1 and prefers them to lower ones. A power
-# of two brings any score above that without changing a digit of it.
-SCORE_SCALE = 2.0**-32
-
 
 def batched_nms(
     boxes: tf.Tensor,
@@ -44,11 +40,11 @@ def batched_nms(
     # TensorFlow's op is symmetric in x and y: xyxy boxes suppress each other just as yxyx ones.
     kept, kept_scores, groups, count = tf.image.combined_non_max_suppression(
         boxes,
-        scores * SCORE_SCALE,
+        scores,
         max_output_size_per_class=max_per_group,
         max_total_size=max_total,
         iou_threshold=iou_threshold,
-        score_threshold=score_threshold * SCORE_SCALE,
+        score_threshold=score_threshold,
         clip_boxes=False,
     )
-    return kept, kept_scores / SCORE_SCALE, tf.cast(groups, tf.int32), count
+    return kept, kept_scores, tf.cast(groups, tf.int32), count

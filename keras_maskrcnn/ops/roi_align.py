@@ -14,8 +14,8 @@ import tensorflow as tf
 CELLS_PER_CHUNK = 100_000
 # With adaptive sampling the RoIs of a chunk share the largest number of samples among them.
 ROIS_PER_ADAPTIVE_CHUNK = 16
-# Where a box that is not finite lies instead, in pixels: there are no features.
-OFF_THE_MAP = -1e6
+# Pixels; a box that reaches further, or is not finite, is moved to where there are no features.
+FARTHEST = 1e6
 
 
 def assign_levels(
@@ -53,7 +53,8 @@ def roi_align(
 
     Returns:
         (B, R, output_size, output_size, C), of the features' dtype. A bin without samples (in an
-        inverted box) is 0, and so is every bin of a box that is not finite.
+        inverted box) is 0, and so is every bin of a box that is not finite or reaches further than
+        a million pixels.
 
     Example:
         >>> features = [tf.ones((1, 32, 32, 8)), tf.ones((1, 16, 16, 8))]
@@ -91,8 +92,8 @@ class _Rois(NamedTuple):
 
 def _locate(features, boxes, strides, aligned):
     """The boxes (B, R, 4) as _Rois, N = B * R."""
-    finite = tf.reduce_all(tf.math.is_finite(boxes), axis=-1, keepdims=True)
-    boxes = tf.where(finite, boxes, OFF_THE_MAP)
+    sensible = tf.reduce_all(tf.abs(boxes) <= FARTHEST, axis=-1, keepdims=True)
+    boxes = tf.where(sensible, boxes, -FARTHEST)
     level = tf.zeros(tf.shape(boxes)[:2], tf.int32)
     if len(features) > 1:
         lowest = strides[0].bit_length() - 1
@@ -119,11 +120,8 @@ def _pool(table, rois, output_size, sampling_ratio, aggregation, rois_per_chunk)
     """(N * output_size**2, C) features of N RoIs from the table of all levels' cells."""
     count = tf.shape(rois.first_cell)[0]
     rois_per_chunk = tf.maximum(tf.minimum(rois_per_chunk, count), 1)
-    chunks = tf.maximum((count + rois_per_chunk - 1) // rois_per_chunk, 1)
-    missing = chunks * rois_per_chunk - count
-    rois = tf.nest.map_structure(
-        lambda part: tf.pad(part, [[0, missing]] + [[0, 0]] * (part.shape.rank - 1)), rois
-    )
+    chunks = tf.maximum(-(-count // rois_per_chunk), 1)
+    rois = _pad(rois, chunks * rois_per_chunk - count)
     channels = table.shape[-1]
 
     def look_up(i):
@@ -162,6 +160,13 @@ def _pool(table, rois, output_size, sampling_ratio, aggregation, rois_per_chunk)
         return forward(table), lambda upstream: backward(table, upstream)
 
     return pool(table)[: count * output_size**2]
+
+
+def _pad(rois, missing):
+    """The RoIs with `missing` more, of size 0, behind them."""
+    return tf.nest.map_structure(
+        lambda part: tf.pad(part, [[0, missing]] + [[0, 0]] * (part.shape.rank - 1)), rois
+    )
 
 
 def _sample_points(rois, bins, sampling_ratio):

@@ -24,7 +24,12 @@ class RoIAlign(keras.layers.Layer):
         boxes: (B, R, 4) xyxy pixels.
 
     Returns:
-        (B, R, output_size, output_size, C).
+        (B, R, output_size, output_size, C), of the features' dtype.
+
+    Example:
+        >>> pyramid = [tf.ones((1, 64 // 2**i, 64 // 2**i, 8)) for i in range(4)]
+        >>> RoIAlign(7)(pyramid, tf.constant([[[8.0, 8.0, 40.0, 56.0]]])).shape
+        TensorShape([1, 1, 7, 7, 8])
     """
 
     def __init__(
@@ -38,6 +43,7 @@ class RoIAlign(keras.layers.Layer):
     ):
         super().__init__(**kwargs)
         self.supports_jit = False  # the number of samples is known only as it runs
+        self.autocast = False  # half precision would round coordinates to whole pixels
         self.output_size = output_size
         self.strides = tuple(strides)
         self.sampling_ratio = sampling_ratio

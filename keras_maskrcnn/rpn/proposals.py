@@ -33,6 +33,7 @@ class ProposalLayer(keras.layers.Layer):
     def __init__(self, pre_nms_top_n: int, post_nms_top_n: int, nms_threshold: float, **kwargs):
         super().__init__(**kwargs)
         self.supports_jit = False  # XLA has no suppression over a batch
+        self.autocast = False  # half precision would round coordinates to whole pixels
         self.pre_nms_top_n = pre_nms_top_n
         self.post_nms_top_n = post_nms_top_n
         self.nms_threshold = nms_threshold

@@ -4,11 +4,11 @@ import tensorflow as tf
 
 
 def smooth_l1(difference: tf.Tensor, beta: float) -> tf.Tensor:
-    """Elementwise |x|, below `beta` the parabola x**2 / (2 beta) + beta / 2 less beta / 2.
+    """Elementwise x**2 / (2 beta) where |x| < beta, else |x| - beta / 2 (Fast R-CNN, eq. 3).
 
     Args:
-        difference: Any shape.
-        beta: Where the parabola turns into the line `|x| - beta / 2`; 0 is plain L1.
+        difference: x, of any shape.
+        beta: Where the parabola turns into the line; 0 is plain L1.
     """
     size = tf.abs(difference)
     if beta == 0.0:

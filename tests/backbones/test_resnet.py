@@ -80,16 +80,13 @@ def test_a_block_adds_its_shortcut_before_the_last_activation():
 
 def test_the_stem_is_pooled_as_pytorch_pools():
     backbone = ResNet("resnet14", width=8)
-    backbone.stages = []
-    stem = backbone.stem(random_pixels(1, 12, 16, 3)).numpy()
-    seen = []
-    first = Bottleneck(32, 8, projection=True)
-    backbone.stages = [[first]]
-    first.call = lambda inputs, training: seen.append(inputs) or inputs
-    backbone(random_pixels(1, 12, 16, 3))
-    padded = np.pad(stem, [(0, 0), (1, 1), (1, 1), (0, 0)], constant_values=-np.inf)
+    pixels = random_pixels(1, 12, 16, 3)
+    res2 = backbone(pixels)["res2"]
+    margins = [(0, 0), (1, 1), (1, 1), (0, 0)]
+    padded = np.pad(backbone.stem(pixels), margins, constant_values=-np.inf)
     windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2))[:, ::2, ::2]
-    np.testing.assert_array_equal(seen[-1], windows.max((-1, -2)))
+    expected = backbone.stages[0][0](windows.max((-1, -2)))
+    np.testing.assert_allclose(res2, expected, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -107,14 +104,8 @@ def test_freeze_at_leaves_the_later_stages(norm, weights_of_a_convolution, freez
 def test_frozen_stages_keep_their_statistics_in_training():
     backbone = ResNet("resnet14", width=8, norm="batch_norm", freeze_at=2)
     backbone(random_pixels(2, 64, 64, 3), training=True)
-    changed = {
-        weight.path.split("/")[-3]: bool(np.any(weight.numpy()))
-        for weight in backbone.weights
-        if weight.name == "moving_mean"
-    }
     convs = [backbone.stem, backbone.stages[0][0].conv1, backbone.stages[1][0].conv1]
     moved = [bool(np.any(conv.norm.moving_mean.numpy())) for conv in convs]
-    assert changed
     assert moved == [False, False, True]
 
 

@@ -79,12 +79,17 @@ def test_an_overlap_at_the_threshold_stays():
     assert int(count[0]) == 2
 
 
-def test_logits_below_zero_take_part_and_minus_infinity_does_not():
+def test_scores_of_0_never_fill_the_places_of_better_ones():
     boxes = tf.constant(random_boxes(np.random.default_rng(4), 1, 3, 1))
-    scores = tf.constant([[[-3.0], [-float("inf")], [-40.0]]])
-    _, kept_scores, _, count = batched_nms(boxes, scores, 1.0, tf.float32.min, 3, 3)
+    scores = tf.constant([[[1e-20], [0.0], [1e-3]]])
+    _, kept_scores, _, count = batched_nms(boxes, scores, 1.0, 0.0, 3, 3)
     assert int(count[0]) == 2
-    assert kept_scores.numpy()[0, :2].tolist() == [-3.0, -40.0]
+    np.testing.assert_allclose(kept_scores[0, :2], [1e-3, 1e-20])
+
+
+def test_a_score_threshold_below_0_is_refused():
+    with pytest.raises(ValueError, match="0 or more, got -1"):
+        batched_nms(tf.zeros((1, 1, 1, 4)), tf.zeros((1, 1, 1)), 0.5, -1.0, 1, 1)
 
 
 @pytest.mark.parametrize("threshold", [0.3, 0.5, 0.7])
@@ -92,9 +97,9 @@ def test_keeps_what_torchvision_keeps(shared, threshold):
     goldens = np.load(shared / "goldens" / "ops.npz")
     boxes, scores = goldens["nms/boxes_xyxy"], goldens["nms/scores"]
     classes = goldens["nms/classes"]
-    by_class = np.where(classes[:, None] == np.arange(classes.max() + 1), scores[:, None], -1.0)
+    by_class = np.where(classes[:, None] == np.arange(classes.max() + 1), scores[:, None], 0.0)
     kept, kept_scores, groups, count = batched_nms(
-        boxes[None, :, None], by_class[None].astype(np.float32), threshold, -0.5, 2000, 2000
+        boxes[None, :, None], by_class[None].astype(np.float32), threshold, 0.0, 2000, 2000
     )
     expected = goldens[f"nms/kept_{threshold}"]
     number = int(count[0])

@@ -171,7 +171,7 @@ def test_levels_follow_the_formula():
 def test_each_box_is_pooled_on_its_level(sampling):
     pyramid = [random_features(2, 64 // 2**i, 96 // 2**i, 3, seed=i) for i in range(4)]
     rng = np.random.default_rng(3)
-    start, sides = rng.uniform(0, 200, (2, 20, 2)), np.exp(rng.uniform(2, 6.5, (2, 20, 2)))
+    start, sides = rng.uniform(0, 200, (2, 20, 2)), np.exp(rng.uniform(3, 7, (2, 20, 2)))
     boxes = np.concatenate([start, start + sides], axis=-1).astype(np.float32)
     levels = assign_levels(boxes, 2, 5).numpy() - 2
     assert set(levels.ravel()) == {0, 1, 2, 3}
@@ -247,7 +247,7 @@ def test_a_box_that_is_no_number_leaves_the_others_alone(bad, sampling, aggregat
     boxes[0, 1, 2] = bad
     pooled = roi_align(pyramid, boxes, (4, 8), 3, sampling, aggregation=aggregation).numpy()
     np.testing.assert_allclose(pooled[:, :1], expected, atol=1e-6)
-    assert np.isfinite(pooled).all()
+    np.testing.assert_array_equal(pooled[:, 1], 0.0)
     upstream = np.ones_like(pooled)
     gradient = gradient_of(pyramid, boxes, upstream, strides=(4, 8), output_size=3)
     assert all(np.isfinite(level).all() for level in gradient)

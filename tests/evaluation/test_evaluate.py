@@ -1,0 +1,264 @@
+"""COCO's figures against pycocotools itself, with perfect, perturbed, missing and no results."""
+
+import contextlib
+import copy
+import io
+import json
+import math
+import shutil
+import types
+
+import cv2
+import numpy as np
+import pytest
+from pycocotools import mask as coco_mask
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+from rich.console import Console
+
+from keras_maskrcnn import Detections, evaluate
+from keras_maskrcnn.data import CocoDataset, crop_masks
+from keras_maskrcnn.evaluation.coco import STATISTICS, evaluate_results, results_table
+
+FIGURES = {f"{kind}_{name}" for kind in ("box", "mask") for name in STATISTICS.values()}
+
+
+@pytest.fixture(scope="module")
+def photos(shared):
+    folder = shared / "data" / "coco_tiny"
+    return folder / "annotations" / "instances_val2017.json", folder / "val2017"
+
+
+@pytest.fixture(scope="module")
+def dataset(photos):
+    return CocoDataset(*photos)
+
+
+def perfect_results(ground_truth):
+    """What is annotated, as results."""
+    results = []
+    for annotation in ground_truth.dataset["annotations"]:
+        if not annotation["iscrowd"]:
+            rle = ground_truth.annToRLE(annotation)
+            rle = {"size": rle["size"], "counts": rle["counts"].decode()}
+            kept = {key: annotation[key] for key in ("image_id", "category_id", "bbox")}
+            results.append(kept | {"score": 0.9, "segmentation": rle})
+    return results
+
+
+def perturbed_results(ground_truth):
+    """Results of which some are moved, some missing, some of another class."""
+    rng = np.random.default_rng(0)
+    results = perfect_results(ground_truth)
+    ids = ground_truth.getCatIds()
+    for result in results:
+        result["bbox"] = list(np.array(result["bbox"]) * rng.uniform(0.9, 1.1, 4))
+        result["score"] = rng.uniform()
+        if rng.uniform() < 0.2:
+            result["category_id"] = int(rng.choice(ids))
+    return [result for result in results if rng.uniform() < 0.8]
+
+
+def by_pycocotools(results, ground_truth, kind):
+    results = copy.deepcopy(results)
+    if kind == "segm":  # as Detectron2 does, so that sizes are those of masks
+        for result in results:
+            del result["bbox"]
+    with contextlib.redirect_stdout(io.StringIO()):
+        evaluation = COCOeval(ground_truth, ground_truth.loadRes(results), kind)
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    return evaluation.stats
+
+
+class PerfectModel:
+    """Stands in for a `MaskRCNN`: finds what is annotated in the files that it is asked about."""
+
+    def __init__(self, dataset, mask=True):
+        self.config = types.SimpleNamespace(num_classes=len(dataset.category_ids), mask=mask)
+        self.dataset = dataset
+        self.indices = {record.path: i for i, record in enumerate(dataset.records)}
+        self.calls = []
+
+    def predict(self, paths, batch_size, verbose):
+        self.calls.append((list(paths), batch_size, verbose))
+        for path in paths:
+            if cv2.imread(path) is None:
+                raise ValueError(f"{path}: not an image.")
+        return [self._found(self.dataset.example(self.indices[path])) for path in paths]
+
+    def _found(self, example):
+        masks = crop_masks(example["masks"], example["boxes"]) if self.config.mask else None
+        scores, size = np.ones(len(example["boxes"])), example["image"].shape[:2]
+        return Detections(example["boxes"], scores, example["class_ids"], masks, size)
+
+
+def test_perfect_results(dataset, capfd):
+    ground_truth = dataset.ground_truth()
+    figures = evaluate_results(perfect_results(ground_truth), ground_truth)
+    assert set(figures) == FIGURES
+    assert all(type(value) is float for value in figures.values())
+    np.testing.assert_allclose([figures["box_ap"], figures["mask_ap"]], 1.0)
+    np.testing.assert_allclose([figures["mask_ap_small"], figures["mask_ap_large"]], 1.0)
+    assert capfd.readouterr().out == ""
+
+
+def test_equal_to_pycocotools(dataset):
+    ground_truth = dataset.ground_truth()
+    results = perturbed_results(ground_truth)
+    before = copy.deepcopy(results)
+    figures = evaluate_results(results, ground_truth)
+    assert results == before
+    assert 0.1 < figures["box_ap"] < 0.9
+    assert 0.1 < figures["mask_ap"] < 0.9
+    for name, kind in (("box", "bbox"), ("mask", "segm")):
+        expected = by_pycocotools(results, dataset.ground_truth(), kind)
+        for index, statistic in STATISTICS.items():
+            np.testing.assert_allclose(figures[f"{name}_{statistic}"], expected[index])
+
+
+def test_size_of_a_mask_is_not_that_of_its_box():
+    """A thin diagonal, small as a mask and medium as a box, is nowhere but among its like."""
+    mask = np.eye(100, dtype=np.uint8)
+    ground_truth, results = one_object(mask, [0, 0, 100, 100])
+    figures = evaluate_results(results, ground_truth)
+    assert figures["mask_ap_small"] == pytest.approx(1.0)
+    assert math.isnan(figures["mask_ap_large"])
+
+
+def one_object(mask, box):
+    """Annotations of one object in one image, and the result that finds it."""
+    rle = coco_mask.encode(np.asfortranarray(mask))
+    ground_truth = COCO()
+    annotation = {"id": 1, "image_id": 7, "category_id": 3, "bbox": box, "iscrowd": 0}
+    ground_truth.dataset = {
+        "images": [{"id": 7, "height": mask.shape[0], "width": mask.shape[1]}],
+        "categories": [{"id": 3, "name": "thing"}],
+        "annotations": [annotation | {"segmentation": rle, "area": int(mask.sum())}],
+    }
+    ground_truth.createIndex()
+    result = {"image_id": 7, "category_id": 3, "bbox": box, "score": 0.5, "segmentation": rle}
+    return ground_truth, [result]
+
+
+def test_nothing_found_is_zero_and_nothing_annotated_is_nan():
+    ground_truth, _ = one_object(np.ones((20, 20), np.uint8), [0, 0, 20, 20])
+    figures = evaluate_results([], ground_truth)
+    assert set(figures) == FIGURES
+    assert figures["box_ap"] == figures["mask_ap"] == figures["box_ar"] == 0.0
+    assert figures["mask_ap_small"] == 0.0
+    assert math.isnan(figures["mask_ap_large"])
+
+
+def test_object_without_mask_counts_only_as_box():
+    ground_truth, results = one_object(np.ones((20, 20), np.uint8), [0, 0, 20, 20])
+    with_mask = ground_truth.dataset["annotations"][0]
+    boxed = {k: v for k, v in with_mask.items() if k != "segmentation"}
+    ground_truth.dataset["images"].append({"id": 8, "height": 20, "width": 20})
+    ground_truth.dataset["annotations"].append(boxed | {"id": 2, "image_id": 8})
+    ground_truth.createIndex()
+    assert evaluate_results(results, ground_truth)["mask_ap"] == pytest.approx(1.0)
+    assert evaluate_results(results, ground_truth)["box_ap"] == pytest.approx(0.5, abs=0.01)
+    both = [*results, results[0] | {"image_id": 8, "score": 0.9}]
+    assert evaluate_results(both, ground_truth)["mask_ap"] == pytest.approx(1.0)
+
+
+def test_wrong_results_are_named():
+    ground_truth, results = one_object(np.ones((20, 20), np.uint8), [0, 0, 20, 20])
+    with pytest.raises(ValueError, match=r"results\[0\] is of image 9, which the annotations"):
+        evaluate_results([results[0] | {"image_id": 9}], ground_truth)
+    boxes = [{k: v for k, v in results[0].items() if k != "segmentation"}]
+    with pytest.raises(ValueError, match=r"results\[0\] has no segmentation"):
+        evaluate_results(boxes, ground_truth)
+    assert evaluate_results(boxes, ground_truth, kinds=["box"])["box_ap"] == pytest.approx(1.0)
+    for kinds in ("box", ["segm"]):
+        with pytest.raises(ValueError, match="kinds must be a list of 'box' and 'mask'"):
+            evaluate_results(results, ground_truth, kinds)
+
+
+def test_evaluate_asks_for_a_few_images_at_a_time(dataset, capfd):
+    model = PerfectModel(dataset)
+    figures = evaluate(model, dataset, batch_size=2, verbose=0)
+    assert set(figures) == FIGURES
+    assert figures["box_ap"] == pytest.approx(1.0)
+    assert figures["mask_ap"] > 0.8  # cut out at 112x112 and pasted again
+    assert [len(paths) for paths, *_ in model.calls] == [32, 18]
+    assert {call[1:] for call in model.calls} == {(2, 0)}
+    assert capfd.readouterr().out == ""
+
+
+def test_evaluate_without_mask_branch(dataset):
+    figures = evaluate(PerfectModel(dataset, mask=False), dataset, verbose=1, max_images=3)
+    assert set(figures) == {name for name in FIGURES if name.startswith("box")}
+
+
+def test_max_images_leaves_the_others_out(dataset):
+    model = PerfectModel(dataset)
+    figures = evaluate(model, dataset, verbose=0, max_images=4)
+    assert figures["box_ap"] == pytest.approx(1.0)
+    assert [len(paths) for paths, *_ in model.calls] == [4]
+    with pytest.raises(ValueError, match="max_images must be at least 1, got 0"):
+        evaluate(model, dataset, max_images=0)
+
+
+def test_number_of_classes_must_agree(dataset):
+    model = PerfectModel(dataset)
+    model.config.num_classes = 3
+    with pytest.raises(ValueError, match="The dataset has 80 classes, the model num_classes=3"):
+        evaluate(model, dataset)
+
+
+@pytest.fixture
+def damaged(photos, tmp_path):
+    """Six photos, one of them cut off."""
+    annotations, images = photos
+    content = json.loads(annotations.read_text())
+    content["images"] = content["images"][:6]
+    kept = {info["id"] for info in content["images"]}
+    content["annotations"] = [a for a in content["annotations"] if a["image_id"] in kept]
+    (tmp_path / "val.json").write_text(json.dumps(content))
+    for info in content["images"]:
+        shutil.copyfile(images / info["file_name"], tmp_path / info["file_name"])
+    dataset = CocoDataset(tmp_path / "val.json", tmp_path)
+    assert dataset.records[2].instances
+    (tmp_path / content["images"][2]["file_name"]).write_bytes(b"")
+    return dataset
+
+
+def test_image_that_cannot_be_read_counts_as_missed(damaged):
+    broken = damaged.records[2]
+    with pytest.warns(UserWarning, match="objects count as missed"):
+        figures = evaluate(PerfectModel(damaged), damaged, verbose=0)
+    assert [problem.where for problem in damaged.problems] == [broken.path]
+    assert "missed" in damaged.problems[0].what
+    ground_truth = damaged.ground_truth()
+    seen = [r for r in perfect_results(ground_truth) if r["image_id"] != broken.image_id]
+    expected = evaluate_results(seen, ground_truth)
+    assert figures["box_ap"] == pytest.approx(expected["box_ap"])
+    assert 0 < figures["box_ap"] < 1
+
+
+def test_other_errors_of_the_model_are_not_hidden(dataset):
+    model = PerfectModel(dataset)
+    model.indices = None
+    with pytest.raises(TypeError):
+        evaluate(model, dataset, verbose=0, max_images=2)
+
+    def fail(*args, **kwargs):
+        raise ValueError("shapes do not fit")
+
+    model.predict = fail
+    with pytest.raises(ValueError, match="shapes do not fit"):
+        evaluate(model, dataset, verbose=0, max_images=2)
+
+
+def test_results_table():
+    results = {f"{kind}_{name}": 0.25 for kind in ("box", "mask") for name in STATISTICS.values()}
+    console = Console(file=io.StringIO(), width=100)
+    console.print(results_table(results | {"mask_ap": 0.3714, "mask_ap_large": math.nan}))
+    text = console.file.getvalue()
+    for expected in ("box", "mask", "AP50", "AP SMALL", "AR", "37.1", "25.0", " - "):
+        assert expected in text
+    console.print(results_table({"box_ap": 0.5}))
+    assert "50.0" in console.file.getvalue()

@@ -1,0 +1,53 @@
+"""The RPN's head: its layout must be that of the anchors."""
+
+import numpy as np
+import tensorflow as tf
+
+from keras_maskrcnn.rpn import RPNHead
+
+
+def random_features(*shape):
+    return np.random.default_rng(0).normal(size=shape).astype(np.float32)
+
+
+def test_outputs_are_one_logit_and_four_deltas_an_anchor():
+    logits, deltas = RPNHead(16, anchors_per_cell=3)(random_features(2, 4, 5, 16))
+    assert (logits.shape, deltas.shape) == ((2, 4 * 5 * 3), (2, 4 * 5 * 3, 4))
+
+
+def test_order_is_rows_columns_anchors():
+    head = RPNHead(16, anchors_per_cell=3)
+    features = random_features(1, 4, 5, 16)
+    logits, deltas = head(features)
+    hidden = head.conv(features).numpy()
+    assert hidden.min() == 0.0
+    row, column, anchor = 2, 3, 1
+    index = (row * 5 + column) * 3 + anchor
+    cell = hidden[0, row, column]
+    expected = cell @ head.objectness.kernel.numpy()[0, 0, :, anchor]
+    np.testing.assert_allclose(logits[0, index], expected, atol=1e-5)
+    kernel = head.deltas.kernel.numpy()[0, 0, :, 4 * anchor : 4 * anchor + 4]
+    np.testing.assert_allclose(deltas[0, index], cell @ kernel, atol=1e-5)
+
+
+def test_one_head_serves_maps_of_all_sizes():
+    head = RPNHead(16)
+    counts = [head(random_features(1, side, side, 16))[0].shape[1] for side in (8, 4, 1)]
+    assert counts == [192, 48, 3]
+    assert len(head.trainable_weights) == 6
+
+
+def test_mixed_precision_gives_float32():
+    outputs = RPNHead(16, dtype="mixed_bfloat16")(random_features(1, 4, 4, 16))
+    assert {output.dtype for output in outputs} == {tf.float32}
+
+
+def test_config_round_trip():
+    head = RPNHead(16, anchors_per_cell=5, name="head")
+    copy = RPNHead.from_config(head.get_config())
+    assert copy.get_config() == head.get_config()
+    features = random_features(1, 4, 5, 16)
+    expected = head(features)
+    copy(features)
+    copy.set_weights(head.get_weights())
+    np.testing.assert_array_equal(copy(features)[1], expected[1])
