@@ -95,7 +95,14 @@ class MaskRCNN(keras.Model):
             self.mask_head = MaskHead(
                 c.num_classes, c.mask_head_channels, c.mask_deconv_channels, head_norm, dtype=dtype
             )
-        self.seed_generator = keras.random.SeedGenerator()
+        # A weight, so that a model that was saved goes on with the samples it would have drawn.
+        self.sampling_seed = self.add_weight(
+            name="sampling_seed",
+            shape=(2,),
+            dtype="int32",
+            initializer=lambda shape, dtype: keras.random.randint(shape, 0, 2**31 - 1, dtype),
+            trainable=False,
+        )
         names = ("loss", *LOSSES) if c.mask else ("loss", *LOSSES[:-1])
         self.loss_trackers = {name: keras.metrics.Mean(name=name) for name in names}
         self._build_layers()
@@ -218,8 +225,7 @@ class MaskRCNN(keras.Model):
 
         logits, deltas, anchors = self.run_rpn(features)
         gt_valid = gt_classes >= 0
-        seed = self.seed_generator.next
-        targets = anchor_targets(tf.concat(anchors, 0), gt_boxes, gt_valid, c, seed())
+        targets = anchor_targets(tf.concat(anchors, 0), gt_boxes, gt_valid, c, self._next_seed())
         sampled = targets.sample
         losses = rpn_losses(
             tf.gather(tf.concat(logits, 1), sampled.indices, batch_dims=1),
@@ -232,7 +238,8 @@ class MaskRCNN(keras.Model):
         )
 
         proposals, _, num_proposals = self.proposals["train"](logits, deltas, anchors, image_sizes)
-        regions = proposal_targets(proposals, num_proposals, gt_boxes, gt_classes, c, seed())
+        seed = self._next_seed()
+        regions = proposal_targets(proposals, num_proposals, gt_boxes, gt_classes, c, seed)
         class_logits, deltas = self.run_box_branch(features, regions.boxes)
         losses |= box_losses(
             class_logits,
@@ -246,6 +253,11 @@ class MaskRCNN(keras.Model):
         if c.mask:
             losses["mask_loss"] = self._mask_loss(features, regions, gt_boxes, gt_masks)
         return losses
+
+    def _next_seed(self):
+        seed = tf.identity(self.sampling_seed.value)
+        self.sampling_seed.assign(seed + [0, 1])
+        return seed
 
     def _mask_loss(self, features, regions, gt_boxes, gt_masks):
         """The mask branch runs on the foreground only, which comes first."""

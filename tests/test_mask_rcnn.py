@@ -80,7 +80,9 @@ def test_faster_rcnn(small_config, batch):
 
 def test_fit_reports_each_loss_and_learns(model, batch):
     model.compile(optimizer=keras.optimizers.AdamW(2e-3))
-    history = model.fit(repeated(batch), epochs=10, verbose=0, validation_data=repeated(batch))
+    history = model.fit(
+        repeated(batch), epochs=10, verbose=0, shuffle=False, validation_data=repeated(batch)
+    )
     assert set(history.history) == {"loss", *LOSSES, "val_loss"} | {
         f"val_{name}" for name in LOSSES
     }
@@ -102,7 +104,7 @@ def test_other_norms_train(small_config, batch, norm):
         mask_head_channels=(32,),
     )
     model.compile(optimizer=keras.optimizers.AdamW(2e-3))
-    loss = model.fit(repeated(batch), epochs=12, verbose=0).history["loss"]
+    loss = model.fit(repeated(batch), epochs=12, verbose=0, shuffle=False).history["loss"]
     assert loss[-1] < 0.7 * loss[0]
 
 
@@ -121,13 +123,13 @@ def test_same_seed_same_losses(small_config, batch):
         keras.utils.set_random_seed(3)
         model = km.MaskRCNN(small_config)
         model.compile(optimizer=keras.optimizers.SGD(0.01, momentum=0.9))
-        runs.append(model.fit(repeated(batch), epochs=3, verbose=0).history)
+        runs.append(model.fit(repeated(batch), epochs=3, verbose=0, shuffle=False).history)
     assert runs[0] == runs[1]
 
 
 def test_save_and_load_in_another_process_is_bit_equal(model, batch, tmp_path):
     model.compile(optimizer=keras.optimizers.AdamW(1e-3))
-    model.fit(repeated(batch), verbose=0)
+    model.fit(repeated(batch), verbose=0, shuffle=False)
     model.save(tmp_path / "m.keras")
     np.save(tmp_path / "images.npy", batch[0]["images"])
     script = (
@@ -143,7 +145,7 @@ def test_save_and_load_in_another_process_is_bit_equal(model, batch, tmp_path):
 
 def test_loaded_model_goes_on_training(model, batch, tmp_path):
     model.compile(optimizer=keras.optimizers.AdamW(1e-3))
-    model.fit(repeated(batch), verbose=0)
+    model.fit(repeated(batch), verbose=0, shuffle=False)
     model.save(tmp_path / "m.keras")
     loaded = keras.models.load_model(tmp_path / "m.keras")
     assert loaded.config == model.config
@@ -161,9 +163,9 @@ def test_save_and_load_weights(model, small_config, batch, tmp_path):
 def test_frozen_stages_stay(small_config, batch):
     model = km.MaskRCNN(small_config, freeze_at=3)
     model.compile(optimizer=keras.optimizers.SGD(0.01))
-    before = {weight.path: np.array(weight) for weight in model.backbone.weights}
+    before = {weight.path: weight.numpy() for weight in model.backbone.weights}
     model.train_on_batch(*batch)
-    moved = {w.path for w in model.backbone.weights if np.any(np.array(w) != before[w.path])}
+    moved = {w.path for w in model.backbone.weights if np.any(w.numpy() != before[w.path])}
     assert not [path for path in moved if any(part in path for part in ("stem", "res2", "res3"))]
     assert any("res5" in path for path in moved)
 
@@ -172,9 +174,18 @@ def test_mixed_precision_trains(small_config, batch):
     keras.utils.set_random_seed(0)
     model = km.MaskRCNN(small_config, dtype="mixed_bfloat16")
     model.compile(optimizer=keras.optimizers.AdamW(2e-3))
-    loss = model.fit(repeated(batch), epochs=8, verbose=0).history["loss"]
+    loss = model.fit(repeated(batch), epochs=8, verbose=0, shuffle=False).history["loss"]
     assert loss[-1] < 0.6 * loss[0]
     assert model(batch[0])["boxes"].dtype == tf.float32
+
+
+def test_mixed_precision_normalises_in_float32(small_config, batch):
+    model = km.MaskRCNN(small_config, dtype="mixed_bfloat16")
+    seen = []
+    normalize = model.extract_features
+    model.extract_features = lambda images, *rest: seen.append(images) or normalize(images, *rest)
+    model(batch[0])
+    np.testing.assert_array_equal(seen[0], batch[0]["images"])
 
 
 def test_run_eagerly_and_train_on_batch(model, batch):

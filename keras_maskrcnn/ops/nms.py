@@ -26,8 +26,8 @@ def batched_nms(
         zeros where padded, and the number of valid ones (B,) int32.
 
     Raises:
-        ValueError: `score_threshold` is below 0. TensorFlow fills groups up with scores of -1, which
-            would then win over real ones.
+        ValueError: `score_threshold` is below 0. TensorFlow fills groups up with scores of -1,
+            which would then win over real ones.
 
     Example:
         >>> boxes = tf.constant([[[[0., 0., 10., 10.]], [[1., 0., 10., 10.]]]])

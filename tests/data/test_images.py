@@ -1,0 +1,126 @@
+import struct
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from keras_maskrcnn.data.images import read_image, resize_image, resized_shape
+
+
+@pytest.fixture
+def picture():
+    """Four quarters, so that every turn of it can be told apart."""
+    image = np.zeros((40, 60, 3), np.uint8)
+    image[:20, :30] = (250, 0, 0)
+    image[:20, 30:] = (0, 250, 0)
+    image[20:, :30] = (0, 0, 250)
+    return image
+
+
+def write(path, rgb):
+    assert cv2.imwrite(str(path), rgb[:, :, ::-1] if rgb.ndim == 3 else rgb)
+    return path
+
+
+def with_orientation(jpeg, orientation):
+    """A JPEG with an EXIF block of one entry, the orientation."""
+    entry = struct.pack(">HHIHH", 0x0112, 3, 1, orientation, 0)
+    tiff = b"MM\x00*" + struct.pack(">I", 8) + struct.pack(">H", 1) + entry + struct.pack(">I", 0)
+    exif = b"Exif\x00\x00" + tiff
+    return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + jpeg[2:]
+
+
+def test_png_is_read_as_it_is(tmp_path, picture):
+    np.testing.assert_array_equal(read_image(write(tmp_path / "a.png", picture)), picture)
+
+
+@pytest.mark.parametrize(
+    ("orientation", "turn"),
+    [
+        (1, lambda a: a),
+        (2, lambda a: a[:, ::-1]),
+        (3, lambda a: a[::-1, ::-1]),
+        (4, lambda a: a[::-1]),
+        (5, lambda a: a.swapaxes(0, 1)),
+        (6, lambda a: np.rot90(a, -1)),
+        (7, lambda a: a[::-1, ::-1].swapaxes(0, 1)),
+        (8, lambda a: np.rot90(a, 1)),
+    ],
+)
+def test_exif_orientation(tmp_path, picture, orientation, turn):
+    _, jpeg = cv2.imencode(".jpg", picture[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 98])
+    path = tmp_path / "turned.jpg"
+    path.write_bytes(with_orientation(jpeg.tobytes(), orientation))
+    expected = turn(picture)
+    image = read_image(path)
+    assert image.shape == expected.shape
+    assert np.abs(image.astype(int) - expected).mean() < 12
+
+
+def test_grey_16_bit_and_alpha(tmp_path):
+    grey = np.arange(0, 250, 10, dtype=np.uint8).reshape(5, 5)
+    expected = np.repeat(grey[:, :, None], 3, axis=2)
+    np.testing.assert_array_equal(read_image(write(tmp_path / "g.png", grey)), expected)
+    deep = write(tmp_path / "deep.png", grey.astype(np.uint16) * 257)
+    np.testing.assert_allclose(read_image(deep), expected, atol=1)
+    alpha = np.concatenate([expected, np.full((5, 5, 1), 7, np.uint8)], axis=2)
+    cv2.imwrite(str(tmp_path / "a.png"), alpha)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), expected)
+
+
+def test_broken_files(tmp_path, picture):
+    with pytest.raises(FileNotFoundError, match="none.png"):
+        read_image(tmp_path / "none.png")
+    empty = tmp_path / "empty.jpg"
+    empty.touch()
+    with pytest.raises(ValueError, match=r"empty.jpg: the image file is empty"):
+        read_image(empty)
+    text = tmp_path / "text.jpg"
+    text.write_text("no picture")
+    with pytest.raises(ValueError, match=r"text.jpg: not an image"):
+        read_image(text)
+
+
+@pytest.mark.parametrize("share", [0.3, 0.7, 0.99])
+def test_truncated_jpeg_is_refused(tmp_path, shared, share):
+    photo = next((shared / "data/coco_tiny/train2017").glob("*.jpg")).read_bytes()
+    path = tmp_path / "cut.jpg"
+    path.write_bytes(photo[: int(len(photo) * share)])
+    with pytest.raises(ValueError, match=r"cut.jpg: the JPEG file is truncated"):
+        read_image(path)
+
+
+def test_all_photos_can_be_read(shared):
+    for path in (shared / "data/coco_tiny").glob("*2017/*.jpg"):
+        assert read_image(path).shape[2] == 3
+
+
+@given(st.integers(1, 5000), st.integers(1, 5000), st.integers(1, 1000), st.integers(0, 1000))
+def test_resized_shape(height, width, min_size, more):
+    max_size = min_size + more
+    new = resized_shape(height, width, min_size, max_size)
+    assert max(new) <= max_size
+    assert min(new) <= min_size
+    assert min(new) == min_size or max(new) == max_size
+    scale = min(min_size / min(height, width), max_size / max(height, width))
+    assert new[0] == pytest.approx(height * scale, abs=1)
+    assert new[1] == pytest.approx(width * scale, abs=1)
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [((480, 640), (800, 1067)), ((640, 480), (1067, 800)), ((200, 1000), (267, 1333))],
+)
+def test_resized_shape_of_photos(size, expected):
+    assert resized_shape(*size, 800, 1333) == expected
+
+
+def test_resize_keeps_means_and_places(picture):
+    for shape in ((20, 30), (80, 120)):
+        resized = resize_image(picture, shape)
+        assert resized.shape == (*shape, 3)
+        assert resized.mean() == pytest.approx(picture.mean(), abs=2)
+        assert tuple(resized[2, 2]) == (250, 0, 0)
+    assert resize_image(picture, (40, 60)) is picture

@@ -1,0 +1,180 @@
+import json
+import pathlib
+
+import numpy as np
+import pytest
+
+import keras_maskrcnn as km
+from keras_maskrcnn.data.images import resized_shape
+
+
+@pytest.fixture(scope="module")
+def photos(shared):
+    folder = shared / "data/coco_tiny"
+    return km.data.CocoDataset(
+        folder / "annotations/instances_train2017.json", folder / "train2017"
+    )
+
+
+@pytest.fixture
+def small(tmp_path):
+    """Five synthetic pictures that a test may break."""
+    return km.data.shapes.generate(tmp_path, 5, size=64, seed=1)
+
+
+@pytest.fixture(scope="module")
+def config():
+    return km.MaskRCNNConfig(image_min_size=128, image_max_size=192, gt_mask_size=28)
+
+
+def test_contract(photos, config):
+    batches = photos.batches(config, batch_size=4)
+    seen = 0
+    for x, y in batches:
+        images, sizes = x["images"].numpy(), x["image_sizes"].numpy()
+        number = len(images)
+        assert images.dtype == np.float32
+        assert images.shape[1:3] == tuple(sizes.max(axis=0))
+        boxes, classes, masks = (y[name].numpy() for name in ("boxes", "classes", "masks"))
+        assert boxes.shape == (number, classes.shape[1], 4)
+        assert masks.shape == (number, classes.shape[1], 28, 28)
+        assert masks.dtype == np.uint8
+        for i, record in enumerate(photos.records[seen : seen + number]):
+            assert tuple(sizes[i]) == resized_shape(record.height, record.width, 128, 192)
+            assert not images[i, sizes[i][0] :].any()
+            assert not images[i, :, sizes[i][1] :].any()
+            objects = [instance for instance in record.instances if not instance.crowd]
+            valid = classes[i] >= 0
+            assert list(classes[i][valid]) == [instance.class_id for instance in objects]
+            scale = np.tile(sizes[i][::-1] / (record.width, record.height), 2)
+            expected = np.array([instance.box for instance in objects]).reshape(-1, 4) * scale
+            np.testing.assert_allclose(boxes[i][valid], expected, atol=1e-3)
+            assert not boxes[i][~valid].any()
+        seen += number
+    assert seen == len(photos) == 50
+    assert int(batches.cardinality()) == 13
+
+
+def test_masks_are_those_of_the_annotations(photos, config):
+    for index, (_, y) in zip(range(6), photos.batches(config), strict=False):
+        example = photos.example(index)
+        expected = km.data.crop_masks(example["masks"].astype(np.uint8), example["boxes"], 28)
+        valid = y["classes"][0].numpy() >= 0
+        assert (y["masks"][0].numpy()[valid] == expected).mean() > 0.95
+
+
+def test_same_seed_same_batches_and_epochs_differ(photos, config):
+    def epochs(seed):
+        batches = photos.batches(config, batch_size=8, training=True, seed=seed)
+        return [[float(np.sum(x["images"])) for x, _ in batches] for _ in range(2)]
+
+    first = epochs(3)
+    assert first == epochs(3)
+    assert first[0] != first[1]
+    assert first != epochs(4)
+    assert len(first[0]) == 6  # of 50 pictures, the last two have no full batch
+
+
+def test_flip_takes_boxes_and_masks_along(photos, config):
+    plain = {float(np.sum(x["images"])): (x, y) for x, y in photos.batches(config)}
+    flipped = 0
+    for x, y in photos.batches(config, training=True, seed=0):
+        original, targets = plain[float(np.sum(x["images"]))]
+        if np.array_equal(x["images"], original["images"]):
+            continue
+        flipped += 1
+        np.testing.assert_array_equal(x["images"], original["images"][:, :, ::-1])
+        if targets["classes"][0, 0] < 0:
+            continue
+        width = float(x["image_sizes"][0, 1])
+        boxes = np.array(targets["boxes"])
+        boxes[..., [0, 2]] = width - boxes[..., [2, 0]]
+        np.testing.assert_allclose(y["boxes"], boxes, atol=1e-3)
+        np.testing.assert_array_equal(y["masks"], targets["masks"].numpy()[..., ::-1])
+    assert 10 < flipped < 40
+
+
+def test_crowds_stay_out(photos, config):
+    crowded = [i for i, r in enumerate(photos.records) if any(o.crowd for o in r.instances)]
+    batches = list(photos.batches(config))
+    for index in crowded:
+        objects = sum(not instance.crowd for instance in photos.records[index].instances)
+        assert int(np.sum(batches[index][1]["classes"] >= 0)) == objects
+
+
+def test_at_most_so_many_objects(photos, config):
+    config = config.replace(max_gt_boxes=3)
+    for training in (False, True):
+        for _, y in photos.batches(config, training=training):
+            assert y["classes"].shape[1] <= 3
+
+
+def test_without_masks(photos, config):
+    _, y = next(iter(photos.batches(config.replace(mask=False))))
+    assert set(y) == {"boxes", "classes"}
+
+
+def test_fewer_pictures_than_a_batch(small, config):
+    x, _ = next(iter(small.batches(config, batch_size=8, training=True)))
+    assert x["images"].shape[0] == 5
+
+
+def test_image_without_objects(small, config):
+    path = pathlib.Path(small.source)
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps({**content, "annotations": []}))
+    dataset = km.data.CocoDataset(path, path.parent / "images")
+    _, y = next(iter(dataset.batches(config, batch_size=2)))
+    np.testing.assert_array_equal(y["classes"], [[-1], [-1]])
+
+
+def break_file(path, how):
+    if how == "truncated":
+        path.write_bytes(path.read_bytes()[:500])
+    elif how == "empty":
+        path.write_bytes(b"")
+    elif how == "missing":
+        path.unlink()
+    else:
+        km.data.shapes.generate(path.parent.parent / "other", 1, size=96)
+        path.write_bytes((path.parent.parent / "other/images/000000.jpg").read_bytes())
+
+
+@pytest.mark.parametrize("how", ["truncated", "empty", "missing", "of another size"])
+def test_bad_picture_is_listed_and_the_next_takes_its_place(small, config, how):
+    bad = pathlib.Path(small.records[2].path)
+    break_file(bad, how)
+    batches = list(small.batches(config))
+    assert len(batches) == 5
+    np.testing.assert_array_equal(batches[2][0]["images"], batches[3][0]["images"])
+    assert [problem.where for problem in small.problems] == [str(bad)]
+    list(small.batches(config))
+    assert len(small.problems) == 1  # each once, however often it is met
+
+
+def test_broken_rle_is_listed_and_left_out(small, config):
+    segmentation = small.records[0].instances[0].segmentation
+    segmentation["counts"] = [5]
+    valid = [int(np.sum(y["classes"] >= 0)) for _, y in small.batches(config)]
+    assert valid[0] == len(small.records[0].instances) - 1
+    assert "runs add up to 5" in small.problem_report()
+
+
+def test_no_picture_can_be_read(small, config):
+    for record in small.records:
+        break_file(pathlib.Path(record.path), "empty")
+    with pytest.raises(Exception, match="No image can be read"):
+        next(iter(small.batches(config)))
+
+
+@pytest.mark.slow
+def test_training_runs_through_bad_records(small, small_config):
+    import keras
+
+    break_file(pathlib.Path(small.records[1].path), "truncated")
+    model = km.MaskRCNN(small_config, num_classes=6, class_names=small.class_names)
+    model.compile(optimizer=keras.optimizers.SGD(0.001))
+    batches = small.batches(model.config, batch_size=2, training=True)
+    history = model.fit(batches, epochs=2, verbose=0, shuffle=False)
+    assert np.isfinite(history.history["loss"]).all()
+    assert len(small.problems) == 1
