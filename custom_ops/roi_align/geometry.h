@@ -103,6 +103,22 @@ ROI_INLINE float SamplePoint(const Problem& p, float start, float size, int bin,
   return start + (bin + (index + 0.5f) / count) * (size / p.output_size);
 }
 
+// The samples first..last-1 of a bin that can lie in the map: of a region much larger than the map
+// nearly all lie outside, and need not be looked at.
+ROI_INLINE void InsideSamples(const Problem& p, float start, float size, int bin, int count,
+                              int length, int* first, int* last) {
+  *first = 0;
+  *last = count;
+  if (!(size > 0.0f) || count <= 2 * (length + 2)) return;
+  const float step = size / p.output_size / count;
+  const float bin_start = start + bin * (size / p.output_size);
+  const float margin = 2.0f;  // samples; more than rounding can move a point
+  const float low = (-1.0f - bin_start) / step - margin;
+  const float high = (length - bin_start) / step + margin;
+  *first = (int)fminf(fmaxf(low, 0.0f), (float)count);
+  *last = (int)fminf(fmaxf(high, (float)*first), (float)count);
+}
+
 // The cells around a point on an axis of `length` cells; false if it is more than one outside.
 ROI_INLINE bool Surround(float point, int length, Sample* sample) {
   if (!(point >= -1.0f && point <= (float)length)) return false;
