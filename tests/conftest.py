@@ -19,6 +19,17 @@ def shared() -> pathlib.Path:
 
 
 @pytest.fixture(scope="session")
+def compiled_op():
+    """The compiled ops; CI must have them, a machine without a C++ compiler has none."""
+    from keras_maskrcnn.ops import compiled_roi_align
+
+    library = compiled_roi_align.load()
+    if library.ops is None:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"RoIAlign is {library.description}")
+    return library.ops
+
+
+@pytest.fixture(scope="session")
 def small_config():
     """A model that a test can train: a shallow, narrow ResNet on 64 pixel images."""
     from keras_maskrcnn import MaskRCNNConfig

@@ -83,8 +83,9 @@ ROI_INLINE Region Locate(const Problem& p, const float* box) {
       region.size[axis] =
           fmaxf(RoundAwayFromZero(high / stride) - region.start[axis] + 1.0f, 1.0f);
     } else {
-      region.start[axis] = low / stride - (p.aligned ? 0.5f : 0.0f);
-      region.size[axis] = (high - low) / stride;
+      const float offset = p.aligned ? 0.5f : 0.0f;
+      region.start[axis] = low / stride - offset;
+      region.size[axis] = (high / stride - offset) - region.start[axis];
       if (!p.aligned) region.size[axis] = fmaxf(region.size[axis], 1.0f);
     }
   }

@@ -12,8 +12,10 @@
 #include "xla/stream_executor/stream.h"
 #endif
 
+#define EXPORTED extern "C" __attribute__((visibility("default"), used))
+
 // Read from the file before it is loaded: one that was built for another TensorFlow may crash it.
-extern "C" const char keras_maskrcnn_built_for[] =
+EXPORTED const char keras_maskrcnn_built_for[] =
     "keras_maskrcnn built for TensorFlow " KERAS_MASKRCNN_TENSORFLOW
 #ifdef KERAS_MASKRCNN_CUDA
     " with CUDA"
@@ -22,7 +24,7 @@ extern "C" const char keras_maskrcnn_built_for[] =
 #endif
     ".";
 
-extern "C" const char* keras_maskrcnn_instruction_set() {
+EXPORTED const char* keras_maskrcnn_instruction_set() {
   static const char* const names[] = {"baseline", "AVX2", "AVX-512"};
   return names[roi::BestInstructionSet()];
 }

@@ -1,34 +1,19 @@
-"""RoIAlign over a feature pyramid in stock TensorFlow ops (Mask R-CNN, section 3).
+"""RoIAlign (Mask R-CNN, section 3) and RoIPool (Fast R-CNN, 2.1) over a feature pyramid.
 
-All levels lie in one table of cells. Each RoI looks up the cells around its sample points, weighs
-them bilinearly, and averages them or takes the largest sample of each bin. RoIs go through in
-chunks, forward and backward, so that memory does not grow with their number.
+Both come twice, with the same numbers: as compiled ops of TensorFlow (`custom_ops/roi_align`), and
+in stock ones, for where those are not built.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import tensorflow as tf
 
-# Cells looked up at a time; larger chunks are no faster and need more memory.
-CELLS_PER_CHUNK = 100_000
-# With adaptive sampling the RoIs of a chunk share the largest number of samples among them.
-ROIS_PER_ADAPTIVE_CHUNK = 16
-# Pixels; a box that reaches further, or is not finite, is moved to where there are no features.
-FARTHEST = 1e6
+from keras_maskrcnn.ops import compiled_roi_align, portable_roi_align
+from keras_maskrcnn.ops.portable_roi_align import assign_levels
 
+__all__ = ["IMPLEMENTATIONS", "assign_levels", "roi_align", "roi_pool"]
 
-def assign_levels(
-    boxes: tf.Tensor, lowest: int, highest: int, canonical_size: float = 224.0
-) -> tf.Tensor:
-    """The pyramid level (...,) int32 of boxes (..., 4): equation 1 of the FPN paper.
-
-    floor(4 + log2(sqrt(area) / canonical_size)), clamped to lowest..highest.
-    """
-    sides = tf.maximum(boxes[..., 2:] - boxes[..., :2], 0.0)
-    root_area = tf.sqrt(sides[..., 0] * sides[..., 1])
-    level = tf.floor(4.0 + tf.math.log(root_area / canonical_size + 1e-8) / tf.math.log(2.0))
-    return tf.cast(tf.clip_by_value(level, float(lowest), float(highest)), tf.int32)
+IMPLEMENTATIONS = ("auto", "compiled", "portable")
 
 
 def roi_align(
@@ -39,6 +24,7 @@ def roi_align(
     sampling_ratio: int = 2,
     aligned: bool = True,
     aggregation: str = "average",
+    implementation: str = "auto",
 ) -> tf.Tensor:
     """Features of a fixed size for each box, without rounding a coordinate.
 
@@ -50,186 +36,98 @@ def roi_align(
         sampling_ratio: Samples a bin in each direction; 0 is ceil(RoI size / output_size).
         aligned: Whether cell centres lie at half pixels (Detectron2) or not (torchvision).
         aggregation: `"average"` or `"max"` of the samples of a bin.
+        implementation: `"compiled"`, `"portable"`, or `"auto"`: compiled where it is built.
 
     Returns:
         (B, R, output_size, output_size, C), of the features' dtype. A bin without samples (in an
         inverted box) is 0, and so is every bin of a box that is not finite or reaches further than
         a million pixels.
 
+    Raises:
+        ValueError: A shape or an argument is wrong.
+        RuntimeError: The compiled op is asked for and is not built for this TensorFlow.
+
     Example:
         >>> features = [tf.ones((1, 32, 32, 8)), tf.ones((1, 16, 16, 8))]
         >>> roi_align(features, tf.constant([[[8., 8., 40., 56.]]]), (4, 8), 7).shape
         TensorShape([1, 1, 7, 7, 8])
     """
-    batch, count = tf.shape(boxes)[0], tf.shape(boxes)[1]
-    channels = features[0].shape[-1]
-    table = tf.concat([tf.reshape(level, [-1, channels]) for level in features], axis=0)
-    rois = _locate(features, tf.stop_gradient(tf.cast(boxes, tf.float32)), strides, aligned)
-    rois_per_chunk = ROIS_PER_ADAPTIVE_CHUNK
-    if sampling_ratio > 0:
-        rois_per_chunk = max(1, CELLS_PER_CHUNK // (4 * (output_size * sampling_ratio) ** 2))
-    else:  # RoIs of one chunk should need about as many samples
-        samples = tf.math.ceil(rois.size / output_size)
-        order = tf.argsort(samples[:, 0] * 1e4 + samples[:, 1])
-        rois = tf.nest.map_structure(lambda part: tf.gather(part, order), rois)
-    pooled = _pool(table, rois, output_size, sampling_ratio, aggregation, rois_per_chunk)
-    pooled = tf.reshape(pooled, [-1, output_size, output_size, channels])
-    if sampling_ratio == 0:
-        pooled = tf.gather(pooled, tf.argsort(order))
-    pooled = tf.reshape(pooled, [batch, count, output_size, output_size, channels])
-    pooled.set_shape([boxes.shape[0], boxes.shape[1], output_size, output_size, channels])
-    return pooled
+    features, boxes = _check(features, boxes, strides, output_size)
+    if sampling_ratio < 0 or aggregation not in ("average", "max"):
+        raise ValueError(
+            "sampling_ratio must be 0 or more and aggregation 'average' or 'max', got "
+            f"{sampling_ratio} and {aggregation!r}."
+        )
+    chosen = _choose(implementation)
+    arguments = (strides, output_size, sampling_ratio, aligned, aggregation)
+    return chosen.roi_align(features, boxes, *arguments)
 
 
-class _Rois(NamedTuple):
-    """RoIs on their level of the pyramid, rows before columns."""
+def roi_pool(
+    features: Sequence[tf.Tensor],
+    boxes: tf.Tensor,
+    strides: Sequence[int],
+    output_size: int,
+    implementation: str = "auto",
+) -> tf.Tensor:
+    """Features of a fixed size for each box, rounded to whole cells: what RoIAlign improves on.
 
-    start: tf.Tensor  # (N, 2) top and left, in cells
-    size: tf.Tensor  # (N, 2) height and width, in cells
-    map_shape: tf.Tensor  # (N, 2) int32 rows and columns of the level's map
-    first_cell: tf.Tensor  # (N,) int32 where that map begins in the table
-
-
-def _locate(features, boxes, strides, aligned):
-    """The boxes (B, R, 4) as _Rois, N = B * R."""
-    sensible = tf.reduce_all(tf.abs(boxes) <= FARTHEST, axis=-1, keepdims=True)
-    boxes = tf.where(sensible, boxes, -FARTHEST)
-    level = tf.zeros(tf.shape(boxes)[:2], tf.int32)
-    if len(features) > 1:
-        lowest = strides[0].bit_length() - 1
-        level = assign_levels(boxes, lowest, lowest + len(features) - 1) - lowest
-    shapes = tf.stack([tf.shape(level_map) for level_map in features])
-    cells = shapes[:, 1] * shapes[:, 2]
-    first_of_level = tf.cumsum(shapes[:, 0] * cells, exclusive=True)
-    image = tf.range(tf.shape(boxes)[0])[:, None]
-    first_cell = tf.gather(first_of_level, level) + image * tf.gather(cells, level)
-    stride = tf.gather(tf.constant(strides, tf.float32), level)[..., None]
-    start = boxes[..., 1::-1] / stride - (0.5 if aligned else 0.0)
-    size = (boxes[..., 3:1:-1] - boxes[..., 1::-1]) / stride
-    if not aligned:
-        size = tf.maximum(size, 1.0)
-    return _Rois(
-        tf.reshape(start, [-1, 2]),
-        tf.reshape(size, [-1, 2]),
-        tf.reshape(tf.gather(shapes[:, 1:3], level), [-1, 2]),
-        tf.reshape(first_cell, [-1]),
-    )
-
-
-def _pool(table, rois, output_size, sampling_ratio, aggregation, rois_per_chunk):
-    """(N * output_size**2, C) features of N RoIs from the table of all levels' cells."""
-    count = tf.shape(rois.first_cell)[0]
-    rois_per_chunk = tf.maximum(tf.minimum(rois_per_chunk, count), 1)
-    chunks = tf.maximum(-(-count // rois_per_chunk), 1)
-    rois = _pad(rois, chunks * rois_per_chunk - count)
-    channels = table.shape[-1]
-
-    def look_up(i):
-        chunk = slice(i * rois_per_chunk, (i + 1) * rois_per_chunk)
-        chunk_rois = tf.nest.map_structure(lambda part: part[chunk], rois)
-        return _sample_points(chunk_rois, output_size, sampling_ratio)
-
-    def forward(table):
-        def step(i, outputs):
-            cells, weights, counted = look_up(i)
-            pooled = _aggregate(tf.gather(table, cells), weights, counted, aggregation)
-            return i + 1, outputs.write(i, pooled)
-
-        outputs = tf.TensorArray(tf.float32, chunks, element_shape=[None, channels])
-        _, outputs = tf.while_loop(lambda i, _: i < chunks, step, (0, outputs))
-        return tf.cast(outputs.concat(), table.dtype)
-
-    def backward(table, upstream):
-        upstream = tf.reshape(tf.cast(upstream, tf.float32), [chunks, -1, channels])
-
-        def step(i, table_gradient):
-            cells, weights, counted = look_up(i)
-            values = tf.cast(tf.gather(table, cells), tf.float32)
-            with tf.GradientTape() as tape:
-                tape.watch(values)
-                pooled = _aggregate(values, weights, counted, aggregation)
-            gradient = tape.gradient(pooled, values, upstream[i])
-            return i + 1, tf.tensor_scatter_nd_add(table_gradient, cells[..., None], gradient)
-
-        start = (0, tf.zeros(tf.shape(table), tf.float32))
-        _, table_gradient = tf.while_loop(lambda i, _: i < chunks, step, start)
-        return tf.cast(table_gradient, table.dtype)
-
-    @tf.custom_gradient
-    def pool(table):
-        return forward(table), lambda upstream: backward(table, upstream)
-
-    return pool(table)[: count * output_size**2]
-
-
-def _pad(rois, missing):
-    """The RoIs with `missing` more, of size 0, behind them."""
-    return tf.nest.map_structure(
-        lambda part: tf.pad(part, [[0, missing]] + [[0, 0]] * (part.shape.rank - 1)), rois
-    )
-
-
-def _sample_points(rois, bins, sampling_ratio):
-    """The cells around every sample point of N RoIs.
-
-    A bin has Sy x Sx samples; around them lie 2 Sy x 2 Sx cells, M = N * bins**2.
+    Args:
+        features: See `roi_align`.
+        boxes: See `roi_align`.
+        strides: See `roi_align`.
+        output_size: See `roi_align`.
+        implementation: See `roi_align`.
 
     Returns:
-        cells (M, 2 Sy, 2 Sx) int32 into the table, their bilinear weights, and which samples
-        there are (M, Sy, Sx), since adaptive RoIs of one chunk need different numbers.
+        (B, R, output_size, output_size, C): the largest cell of each bin, 0 where it has none.
+
+    Raises:
+        ValueError: A shape or an argument is wrong.
+        RuntimeError: The compiled op is asked for and is not built for this TensorFlow.
+
+    Example:
+        >>> roi_pool([tf.ones((1, 32, 32, 8))], tf.constant([[[8., 8., 40., 56.]]]), (4,), 7).shape
+        TensorShape([1, 1, 7, 7, 8])
     """
-    rows = _axis_samples(rois, 0, bins, sampling_ratio)
-    columns = _axis_samples(rois, 1, bins, sampling_ratio)
-    # Axes: RoI, row of bins, column of bins, rows within the bin, columns within the bin.
-    row, row_weight, row_counted = (part[:, :, None, :, None] for part in rows)
-    column, column_weight, column_counted = (part[:, None, :, None, :] for part in columns)
-    width = rois.map_shape[:, 1, None, None, None, None]
-    cells = rois.first_cell[:, None, None, None, None] + row * width + column
-    parts = cells, row_weight * column_weight, row_counted & column_counted
-    return [tf.reshape(part, tf.concat([[-1], tf.shape(part)[3:]], 0)) for part in parts]
+    features, boxes = _check(features, boxes, strides, output_size)
+    return _choose(implementation).roi_pool(features, boxes, strides, output_size)
 
 
-def _axis_samples(rois, axis, bins, sampling_ratio):
-    """Sample points of N RoIs along one axis.
-
-    Returns:
-        The two cells around each point (N, bins, 2 S) int32, their weights, which are 0 for a
-        point more than one cell outside, and which samples there are (N, bins, S).
-    """
-    start, size = rois.start[:, axis, None, None], rois.size[:, axis, None, None]
-    limit = tf.cast(rois.map_shape[:, axis, None, None], tf.float32)
-    if sampling_ratio > 0:
-        samples, most = tf.fill(tf.shape(size), float(sampling_ratio)), sampling_ratio
-    else:
-        samples = tf.maximum(tf.math.ceil(size / bins), 0.0)
-        most = tf.maximum(tf.cast(tf.reduce_max(samples), tf.int32), 1)
-    sample = tf.range(tf.cast(most, tf.float32))
-    within_bin = (sample + 0.5) / tf.maximum(samples, 1.0)
-    point = start + (tf.range(float(bins))[:, None] + within_bin) * (size / bins)
-    counted = tf.broadcast_to(sample < samples, tf.shape(point))
-    inside = (point >= -1.0) & (point <= limit) & counted
-    point = tf.where(inside, tf.clip_by_value(point, 0.0, tf.maximum(limit - 1.0, 0.0)), 0.0)
-    low = tf.floor(point)
-    weights = tf.stack([low + 1.0 - point, point - low], axis=-1)
-    weights = tf.where(inside[..., None], weights, 0.0)
-    cells = tf.stack([low, tf.minimum(low + 1.0, tf.maximum(limit - 1.0, 0.0))], axis=-1)
-    pairs = [-1, bins, 2 * most]
-    return tf.reshape(tf.cast(cells, tf.int32), pairs), tf.reshape(weights, pairs), counted
+def _check(features, boxes, strides, output_size):
+    """The features and boxes as tensors that fit each other, as far as shapes are known."""
+    features = [tf.convert_to_tensor(level) for level in features]
+    boxes = tf.cast(tf.convert_to_tensor(boxes), tf.float32)
+    if not features or len(features) != len(strides):
+        raise ValueError(f"There are {len(features)} features for {len(strides)} strides.")
+    if not boxes.shape.is_compatible_with((None, None, 4)):
+        raise ValueError(f"boxes must be (B, R, 4), got shape {boxes.shape}.")
+    expected = tf.TensorShape([boxes.shape[0], None, None, features[0].shape[-1]])
+    for i, level in enumerate(features):
+        if not level.dtype.is_floating or not level.shape.is_compatible_with(expected):
+            raise ValueError(
+                f"features[{i}] must be floats {expected} (B, H, W, C), "
+                f"got {level.shape} {level.dtype.name}."
+            )
+    if any(s < 1 or (len(strides) > 1 and s & (s - 1)) for s in strides) or output_size < 1:
+        raise ValueError(
+            "strides must be powers of two and output_size at least 1, got "
+            f"{tuple(strides)} and {output_size}."
+        )
+    return features, boxes
 
 
-def _aggregate(values, weights, counted, aggregation):
-    """(M, C) from the cells (M, 2 Sy, 2 Sx, C) around a bin's samples, and their weights."""
-    values = tf.cast(values, tf.float32)
-    if aggregation == "average":
-        number = tf.reduce_sum(tf.cast(counted, tf.float32), axis=[1, 2], keepdims=True)
-        bins = tf.shape(values)[0]
-        weights = tf.reshape(weights / tf.maximum(number, 1.0), [bins, 1, -1])
-        values = tf.reshape(values, [bins, -1, values.shape[-1]])
-        return tf.squeeze(tf.matmul(weights, values), axis=1)
-    shape = tf.shape(counted)
-    weighted = tf.reshape(
-        values * weights[..., None], [shape[0], shape[1], 2, shape[2], 2, values.shape[-1]]
-    )
-    samples = tf.where(counted[..., None], tf.reduce_sum(weighted, axis=[2, 4]), values.dtype.min)
-    any_sample = tf.reduce_any(counted, axis=[1, 2])[:, None]
-    return tf.where(any_sample, tf.reduce_max(samples, axis=[1, 2]), 0.0)
+def _choose(implementation):
+    if implementation not in IMPLEMENTATIONS:
+        raise ValueError(
+            f"implementation must be one of {', '.join(IMPLEMENTATIONS)}, got {implementation!r}."
+        )
+    if implementation == "portable":
+        return portable_roi_align
+    library = compiled_roi_align.load()
+    if library.ops is not None:
+        return compiled_roi_align
+    if implementation == "compiled":
+        raise RuntimeError(library.description)
+    compiled_roi_align.warn_once()
+    return portable_roi_align
