@@ -12,14 +12,15 @@ using tensorflow::shape_inference::DimensionHandle;
 using tensorflow::shape_inference::InferenceContext;
 using tensorflow::shape_inference::ShapeHandle;
 
-// The maps' common batch and channels, merged with those of the boxes.
-Status MergeFeatures(InferenceContext* c, int levels, ShapeHandle boxes, DimensionHandle* channels) {
-  DimensionHandle batch = c->Dim(boxes, 0);
+// The batch that the maps and the boxes have in common, and the channels of the maps.
+Status MergeFeatures(InferenceContext* c, int levels, ShapeHandle boxes, DimensionHandle* batch,
+                     DimensionHandle* channels) {
+  *batch = c->Dim(boxes, 0);
   *channels = c->UnknownDim();
   for (int level = 0; level < levels; ++level) {
     ShapeHandle map;
     TF_RETURN_IF_ERROR(c->WithRank(c->input(level), 4, &map));
-    TF_RETURN_IF_ERROR(c->Merge(batch, c->Dim(map, 0), &batch));
+    TF_RETURN_IF_ERROR(c->Merge(*batch, c->Dim(map, 0), batch));
     TF_RETURN_IF_ERROR(c->Merge(*channels, c->Dim(map, 3), channels));
   }
   return OkStatus();
@@ -30,12 +31,12 @@ Status ForwardShape(InferenceContext* c) {
   TF_RETURN_IF_ERROR(c->GetAttr("levels", &levels));
   TF_RETURN_IF_ERROR(c->GetAttr("output_size", &output_size));
   ShapeHandle boxes;
-  DimensionHandle four, channels;
+  DimensionHandle four, batch, channels;
   TF_RETURN_IF_ERROR(c->WithRank(c->input(levels), 3, &boxes));
   TF_RETURN_IF_ERROR(c->WithValue(c->Dim(boxes, 2), 4, &four));
-  TF_RETURN_IF_ERROR(MergeFeatures(c, levels, boxes, &channels));
+  TF_RETURN_IF_ERROR(MergeFeatures(c, levels, boxes, &batch, &channels));
   const DimensionHandle side = c->MakeDim(output_size);
-  c->set_output(0, c->MakeShape({c->Dim(boxes, 0), c->Dim(boxes, 1), side, side, channels}));
+  c->set_output(0, c->MakeShape({batch, c->Dim(boxes, 1), side, side, channels}));
   return OkStatus();
 }
 
