@@ -332,6 +332,13 @@ class MaskRCNN(keras.Model):
         model.import_weights(path)
         return model
 
+    @classmethod
+    def from_preset(cls, name: str, **overrides) -> "MaskRCNN":
+        """A model with published weights, fetched once; see `weights.presets.load_preset`."""
+        from keras_maskrcnn.weights.presets import load_preset
+
+        return load_preset(cls, name, **overrides)
+
     def export(self, path: str | os.PathLike, **kwargs) -> None:
         """Writes a SavedModel; see `keras_maskrcnn.export.saved_model.export_saved_model`."""
         from keras_maskrcnn.export.saved_model import export_saved_model

@@ -104,7 +104,9 @@ def test_wrong_digest(url, path, part, algorithm):
 @pytest.mark.parametrize("status", [404, 403, 500])
 def test_refused(server, url, path, status):
     server.status = status
-    with pytest.raises(OSError, match=f"{re.escape(url)}: the server answers {status} .*from_check"):
+    with pytest.raises(
+        OSError, match=f"{re.escape(url)}: the server answers {status} .*from_check"
+    ):
         download(url, path, SHA256)
     assert not path.parent.exists()
 
