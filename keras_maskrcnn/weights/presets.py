@@ -83,13 +83,13 @@ def load_preset(model_class: type[keras.Model], name: str, **overrides) -> keras
 
 
 def presets_table() -> Table:
-    """The presets as a table to print."""
-    table = Table(title="Presets; AP on COCO val2017 as published, %")
-    for column in ("preset", "source", "box AP", "mask AP", "licence", "checked by"):
-        table.add_column(column, no_wrap=column == "preset")
+    """The presets as a table to print, 103 columns wide."""
+    table = Table(box=None, pad_edge=False)
+    for column in ("preset", "box AP", "mask AP", "source", "licence", "digest"):
+        table.add_column(column, justify="right" if column.endswith("AP") else "left")
     for name, preset in PRESETS.items():
         aps = ("-" if ap is None else f"{ap:.1f}" for ap in (preset.box_ap, preset.mask_ap))
-        table.add_row(name, preset.source, *aps, preset.licence, preset.digest)
+        table.add_row(name, *aps, preset.source, preset.licence, preset.digest)
     return table
 
 
