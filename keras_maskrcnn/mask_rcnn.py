@@ -301,12 +301,18 @@ class MaskRCNN(keras.Model):
         return list(self.loss_trackers.values())
 
     def predict(
-        self, x, batch_size: int = 1, verbose="auto", steps: int | None = None, callbacks=None
+        self,
+        x,
+        batch_size: int = 1,
+        verbose="auto",
+        steps: int | None = None,
+        callbacks=None,
+        augment: bool = False,
     ) -> list[Detections]:
         """Finds the objects in images of any sizes; see `keras_maskrcnn.prediction.predict`."""
         from keras_maskrcnn.prediction import predict
 
-        return predict(self, x, batch_size, verbose=verbose, steps=steps, callbacks=callbacks)
+        return predict(self, x, batch_size, verbose, steps, callbacks, augment)
 
     def import_weights(self, path: str | os.PathLike) -> None:
         """Loads a published checkpoint into this model; see `weights.checkpoint.import_weights`."""
