@@ -95,11 +95,13 @@ def predict(args: argparse.Namespace) -> int:
 
 
 def info(args: argparse.Namespace) -> int:
-    """Print versions, devices and shipped configs, or one config as YAML."""
+    """Print versions, devices and shipped configs, or one config as YAML, or the presets."""
     if args.model or args.run:
         print(_load(args).config.to_yaml(), end="")
     elif args.config:
         print(_config(args.config, {}).to_yaml(), end="")
+    elif args.presets:
+        _print_presets()
     else:
         _print_installation()
     return 0
@@ -134,6 +136,16 @@ def _print_installation():
         values = (config.backbone, config.neck, config.norm, str(config.num_classes), masks)
         table.add_row(name, *values)
     console.print(table)
+
+
+def _print_presets():
+    from rich.console import Console
+
+    from keras_maskrcnn.weights.presets import presets_table
+
+    console = Console(width=110)  # 80, which a pipe counts as, would cut off names and digests
+    console.print(presets_table(), highlight=False)
+    console.print("AP on COCO val2017 as published, in percent; a dash is an ImageNet backbone.")
 
 
 def _config(name_or_file, overrides):

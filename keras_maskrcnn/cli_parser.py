@@ -53,6 +53,7 @@ examples:
   keras-maskrcnn info
   keras-maskrcnn info --model runs/mine/best.keras
   keras-maskrcnn info --config mask_rcnn_resnet50_fpn > mine.yaml
+  keras-maskrcnn info --presets
 """
 
 
@@ -166,12 +167,14 @@ def _add_predict(verbs):
 
 
 def _add_info(verbs):
-    summary = "Print versions, devices and shipped configs; or one config, as YAML."
-    parser = _add_verb(
-        verbs, "info", "[--model FILE | --run DIR | --config NAME]", summary, INFO_EXAMPLES
-    )
+    summary = "Print versions, devices and shipped configs; or one config, as YAML; or the presets."
+    usage = "[--model FILE | --run DIR | --config NAME | --presets]"
+    parser = _add_verb(verbs, "info", usage, summary, INFO_EXAMPLES)
     group = _add_model(parser, required=False)
     group.add_argument("--config", metavar="NAME|FILE", help="a shipped config or a YAML file")
+    group.add_argument(
+        "--presets", action="store_true", help="the published weights that from_preset knows"
+    )
 
 
 def _add_verb(verbs, name, usage, summary, examples):

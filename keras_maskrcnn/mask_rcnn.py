@@ -301,12 +301,18 @@ class MaskRCNN(keras.Model):
         return list(self.loss_trackers.values())
 
     def predict(
-        self, x, batch_size: int = 1, verbose="auto", steps: int | None = None, callbacks=None
+        self,
+        x,
+        batch_size: int = 1,
+        verbose="auto",
+        steps: int | None = None,
+        callbacks=None,
+        augment: bool = False,
     ) -> list[Detections]:
         """Finds the objects in images of any sizes; see `keras_maskrcnn.prediction.predict`."""
         from keras_maskrcnn.prediction import predict
 
-        return predict(self, x, batch_size, verbose=verbose, steps=steps, callbacks=callbacks)
+        return predict(self, x, batch_size, verbose, steps, callbacks, augment)
 
     def import_weights(self, path: str | os.PathLike) -> None:
         """Loads a published checkpoint into this model; see `weights.checkpoint.import_weights`."""
@@ -331,6 +337,13 @@ class MaskRCNN(keras.Model):
         model = cls(checkpoint.config(), **overrides)
         model.import_weights(path)
         return model
+
+    @classmethod
+    def from_preset(cls, name: str, **overrides) -> "MaskRCNN":
+        """A model with published weights, fetched once; see `weights.presets.load_preset`."""
+        from keras_maskrcnn.weights.presets import load_preset
+
+        return load_preset(cls, name, **overrides)
 
     def export(self, path: str | os.PathLike, **kwargs) -> None:
         """Writes a SavedModel; see `keras_maskrcnn.export.saved_model.export_saved_model`."""

@@ -7,7 +7,9 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from rich.progress import track
 
+from keras_maskrcnn.augmentation import AugmentedDetector
 from keras_maskrcnn.data.images import read_image, resize_image, resized_shape
 from keras_maskrcnn.detections import Detections
 
@@ -21,11 +23,16 @@ def predict(
     verbose="auto",
     steps: int | None = None,
     callbacks: Iterable[keras.callbacks.Callback] | None = None,
+    augment: bool = False,
 ) -> list[Detections]:
     """Finds the objects in images.
 
     Images are resized by the rule of the model's config, and what is found is brought back to
     the pixels of the image that was given.
+
+    With `augment` each image is looked at in nine sizes, from half to one and a half times the
+    config's, and in each of them mirrored too. That finds more and takes about forty times as
+    long; see `keras_maskrcnn.augmentation.AugmentedDetector`.
 
     Args:
         model: A `MaskRCNN`.
@@ -40,14 +47,20 @@ def predict(
         verbose: As in `keras.Model.predict`: 0, 1, 2 or `"auto"`.
         steps: Batches after which to stop.
         callbacks: As in `keras.Model.predict`.
+        augment: Whether to use test-time augmentation; images, not batches, go one at a time.
 
     Returns:
         One `Detections` an image, in order.
 
     Raises:
-        ValueError: An image cannot be read or has a wrong shape or bad pixels; it is named.
+        ValueError: An image cannot be read or has a wrong shape or bad pixels; it is named. Or
+            `augment` is given batches, `steps` or `callbacks`.
         FileNotFoundError: There is no such file.
     """
+    if augment:
+        if steps is not None or callbacks is not None:
+            raise ValueError("augment=True has no batches: leave out steps and callbacks.")
+        return _predict_augmented(model, x, verbose)
     images = _ImageReader(model.config)
     batches = _as_batches(x, images, batch_size)
     try:
@@ -92,14 +105,47 @@ def to_detections(
     return detections
 
 
+def _predict_augmented(model, x, verbose):
+    detect = AugmentedDetector(model)
+    found = []
+    for i, image in enumerate(
+        track(_as_images(x), "predict", transient=True, disable=verbose == 0)
+    ):
+        image = _load_image(image, f"image {i}")
+        size = np.array([image.shape[:2]])
+        outputs = {**detect(image), "image_sizes": size, "original_sizes": size}
+        found += to_detections(outputs, model.config.class_names)
+    return found
+
+
+def _as_images(x):
+    """Paths and arrays (H, W, 3), one after the other."""
+    if isinstance(x, tf.data.Dataset) and _holds_images(x):
+        return x.as_numpy_iterator()
+    if isinstance(x, tf.data.Dataset | Mapping):
+        raise ValueError(
+            "augment=True resizes each image itself: give paths or arrays (H, W, 3), not batches."
+        )
+    return _as_list(x)
+
+
+def _as_list(x):
+    if isinstance(x, str | os.PathLike) or (hasattr(x, "ndim") and x.ndim == 3):
+        return [x]
+    return list(x)
+
+
+def _holds_images(dataset):
+    spec = dataset.element_spec
+    return isinstance(spec, tf.TensorSpec) and spec.shape.rank == 3
+
+
 def _as_batches(x, images, batch_size):
     if isinstance(x, tf.data.Dataset):
         return _dataset_batches(x, images, batch_size)
     if isinstance(x, Mapping):
         return tf.data.Dataset.from_tensors(_with_sizes(x))
-    if isinstance(x, str | os.PathLike) or (hasattr(x, "ndim") and x.ndim == 3):
-        x = [x]
-    items = list(x)
+    items = _as_list(x)
     indices = tf.data.Dataset.range(len(items))
     return _batch(indices.map(images.loader(items), num_parallel_calls=2), batch_size)
 
@@ -110,7 +156,7 @@ def _dataset_batches(dataset, images, batch_size):
         return dataset.map(lambda x, *_: _with_sizes(x))
     if isinstance(spec, Mapping):
         return dataset.map(_with_sizes)
-    if isinstance(spec, tf.TensorSpec) and spec.shape.rank == 3:
+    if _holds_images(dataset):
         return _batch(dataset.map(images.prepare_tensor, num_parallel_calls=2), batch_size)
     raise ValueError(
         "The dataset must hold batches {'images': ..., 'image_sizes': ...}, alone or with "
@@ -165,9 +211,7 @@ class _ImageReader:
 
     def _resized(self, image, where):
         try:
-            if isinstance(image, str | os.PathLike):
-                image = read_image(image)
-            image = _check_image(np.asarray(image), where)
+            image = _load_image(image, where)
         except (ValueError, FileNotFoundError) as error:
             self.error = self.error or error
             raise
@@ -178,7 +222,9 @@ class _ImageReader:
         return resized, np.array([height, width], np.int32)
 
 
-def _check_image(image, where):
+def _load_image(image, where):
+    """The pixels of a path or an array, checked."""
+    image = np.asarray(read_image(image) if isinstance(image, str | os.PathLike) else image)
     if image.ndim != 3 or image.shape[-1] != 3 or 0 in image.shape:
         raise ValueError(f"{where} must be (H, W, 3), RGB 0..255; got shape {image.shape}.")
     if image.dtype == np.uint8:

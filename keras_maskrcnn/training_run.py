@@ -20,6 +20,7 @@ from keras_maskrcnn.evaluation.callbacks import CocoEvaluation
 from keras_maskrcnn.evaluation.coco import evaluate, results_table
 from keras_maskrcnn.mask_rcnn import MaskRCNN
 from keras_maskrcnn.weights.checkpoint import read_checkpoint
+from keras_maskrcnn.weights.transfer import transfer_weights
 
 SAMPLES, SAMPLE_SCORE = 8, 0.5
 SGD_RATE_PER_IMAGE = 0.02 / 16  # Detectron2's baselines: 0.02 for a batch of 16
@@ -117,18 +118,12 @@ def load_weights(model: MaskRCNN, path: str | os.PathLike) -> None:
         model.load_weights(path)
         return
     classes = read_checkpoint(path).config()["num_classes"]
-    if classes == model.config.num_classes:
-        model.import_weights(path)
-        return
-    source = MaskRCNN(model.config.replace(num_classes=classes, class_names=[]))
-    source.import_weights(path)
-    for variable, value in zip(model.weights, source.weights, strict=True):
-        if variable.shape == value.shape:
-            variable.assign(value)
-    _say(
-        f"{path} has {classes} classes and the data {model.config.num_classes}: the last layers "
-        "of the heads start anew, the rest keeps its weights"
-    )
+    transfer_weights(model, classes, lambda source: source.import_weights(path))
+    if classes != model.config.num_classes:
+        _say(
+            f"{path} has {classes} classes and the data {model.config.num_classes}: the last "
+            "layers of the heads start anew, the rest keeps its weights"
+        )
 
 
 def _datasets(args):

@@ -13,6 +13,7 @@ import keras_maskrcnn as km
 from keras_maskrcnn import cli_parser, training_run
 from keras_maskrcnn.cli import main
 from keras_maskrcnn.weights import detectron2
+from keras_maskrcnn.weights.presets import PRESETS
 
 NARROW = [
     *("--backbone", "resnet14", "--norm", "batch_norm", "--freeze-at", "0"),
@@ -125,6 +126,16 @@ def test_info(run, capsys):
     assert shown == km.MaskRCNNConfig.from_yaml(run / "config.yaml")
     assert main(["info", "--config", "mask_rcnn_resnet50_fpn"]) == 0
     assert "backbone: resnet50" in capsys.readouterr().out
+
+
+def test_info_lists_the_presets(capsys):
+    assert main(["info", "--presets"]) == 0
+    out = capsys.readouterr().out
+    for name in PRESETS:
+        assert name in out
+    row = next(line for line in out.splitlines() if "mask_rcnn_resnet50_fpn_3x_coco" in line)
+    assert "41.0" in row
+    assert "37.2" in row
 
 
 def test_training_lists_bad_records_and_needs_no_validation(data, tmp_path, capsys):
