@@ -62,7 +62,7 @@ ROI_INLINE int AssignLevel(const Problem& p, float width, float height) {
   if (p.levels == 1) return 0;
   const float root_area = sqrtf(fmaxf(width, 0.0f) * fmaxf(height, 0.0f));
   const float level = floorf(4.0f + logf(root_area / p.canonical_scale + 1e-8f) / logf(2.0f));
-  const float lowest = log2f(p.stride[0]);
+  const float lowest = roundf(log2f(p.stride[0]));  // log2f may be an ulp off
   return (int)(fminf(fmaxf(level, lowest), lowest + (p.levels - 1)) - lowest);
 }
 
@@ -103,9 +103,25 @@ ROI_INLINE float SamplePoint(const Problem& p, float start, float size, int bin,
   return start + (bin + (index + 0.5f) / count) * (size / p.output_size);
 }
 
+// The samples first..last-1 of a bin that can lie in the map: of a region much larger than the map
+// nearly all lie outside, and need not be looked at. The nearest ones outside are among them.
+ROI_INLINE void InsideSamples(const Problem& p, float start, float size, int bin, int count,
+                              int length, int* first, int* last) {
+  *first = 0;
+  *last = count;
+  if (!(size > 0.0f) || count <= 2 * (length + 2)) return;
+  const float step = size / p.output_size / count;
+  const float bin_start = start + bin * (size / p.output_size);
+  const float margin = 2.0f;  // samples; more than rounding can move a point
+  const float low = (-1.0f - bin_start) / step - margin;
+  const float high = (length - bin_start) / step + margin;
+  *first = (int)fminf(fmaxf(low, 0.0f), (float)count);
+  *last = (int)fminf(fmaxf(high, (float)*first), (float)count);
+}
+
 // The cells around a point on an axis of `length` cells; false if it is more than one outside.
 ROI_INLINE bool Surround(float point, int length, Sample* sample) {
-  if (!(point >= -1.0f && point <= (float)length)) return false;
+  if (length == 0 || !(point >= -1.0f && point <= (float)length)) return false;
   point = fminf(fmaxf(point, 0.0f), (float)(length - 1));
   const float low = floorf(point);
   sample->low = (int)low;
