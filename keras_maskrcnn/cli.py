@@ -1,4 +1,4 @@
-"""The command line: `keras-maskrcnn train | evaluate | predict | info`.
+"""The command line: `keras-maskrcnn train | evaluate | predict | build-ops | info`.
 
 TensorFlow takes seconds to import, so only the verbs import it and `--help` answers at once.
 """
@@ -25,10 +25,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     args = cli_parser.build().parse_args(argv)
-    verbs = {"train": train, "evaluate": evaluate, "predict": predict, "info": info}
+    verbs = {
+        "train": train,
+        "evaluate": evaluate,
+        "predict": predict,
+        "build-ops": build_ops,
+        "info": info,
+    }
     try:
         return verbs[args.verb](args)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RuntimeError) as error:
         if args.debug:
             raise
         print(f"keras-maskrcnn: error: {' '.join(str(error).split())}", file=sys.stderr)
@@ -94,6 +100,14 @@ def predict(args: argparse.Namespace) -> int:
     return 1 if failures else 0
 
 
+def build_ops(args: argparse.Namespace) -> int:
+    """Compile RoIAlign for the TensorFlow that is installed."""
+    from keras_maskrcnn.ops import build
+
+    print(f"built {build.build(cuda=not args.no_cuda)}")
+    return 0
+
+
 def info(args: argparse.Namespace) -> int:
     """Print versions, devices and shipped configs, or one config as YAML, or the presets."""
     if args.model or args.run:
@@ -114,6 +128,7 @@ def _print_installation():
     from rich.table import Table
 
     import keras_maskrcnn
+    from keras_maskrcnn.ops import compiled_roi_align
 
     devices = [
         tf.config.experimental.get_device_details(device).get("device_name", "CPU")
@@ -125,8 +140,9 @@ def _print_installation():
         ("TensorFlow", tf.__version__),
         ("Keras", keras.__version__),
         ("devices", ", ".join(devices)),
+        ("RoIAlign", compiled_roi_align.load().description),
     ):
-        console.print(f"{name:<15} {value}", highlight=False)
+        console.print(f"{name:<15} {value}", highlight=False, soft_wrap=True)
     table = Table(title="Shipped configs")
     for column in ("config", "backbone", "neck", "norm", "classes", "masks"):
         table.add_column(column, no_wrap=column == "config")

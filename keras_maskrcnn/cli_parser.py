@@ -17,6 +17,7 @@ examples:
       --val-annotations val.json --val-images photos/ --weights model_final_f10217.pkl
   keras-maskrcnn evaluate --run runs/mine --annotations test.json --images photos/
   keras-maskrcnn predict --run runs/mine --output predictions/ photos/ one_more.jpg
+  keras-maskrcnn build-ops
   keras-maskrcnn info
 
 keras-maskrcnn VERB --help explains each verb.
@@ -48,6 +49,13 @@ examples:
 The pictures and results.json (COCO's results format, with file names) go to the output folder.
 The exit code is 1 if some of the files could not be read; the others are done all the same.
 """
+BUILD_OPS_EXAMPLES = """\
+examples:
+  keras-maskrcnn build-ops
+  CXX=clang++ keras-maskrcnn build-ops --no-cuda
+
+It takes about a minute and needs a C++ compiler. `keras-maskrcnn info` says which RoIAlign runs.
+"""
 INFO_EXAMPLES = """\
 examples:
   keras-maskrcnn info
@@ -69,6 +77,7 @@ def build() -> argparse.ArgumentParser:
     _add_train(verbs)
     _add_evaluate(verbs)
     _add_predict(verbs)
+    _add_build_ops(verbs)
     _add_info(verbs)
     return parser
 
@@ -164,6 +173,18 @@ def _add_predict(verbs):
         help="keep objects that score at least this (default: %(default)s)",
     )
     _add_fields(parser)
+
+
+def _add_build_ops(verbs):
+    summary = (
+        "Compile RoIAlign for the TensorFlow that is installed; many times faster than without."
+    )
+    parser = _add_verb(verbs, "build-ops", "[--no-cuda]", summary, BUILD_OPS_EXAMPLES)
+    parser.add_argument(
+        "--no-cuda",
+        action="store_true",
+        help="leave out the kernels for GPUs, which are built where there is an nvcc",
+    )
 
 
 def _add_info(verbs):

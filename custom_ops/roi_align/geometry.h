@@ -62,12 +62,8 @@ ROI_INLINE int AssignLevel(const Problem& p, float width, float height) {
   if (p.levels == 1) return 0;
   const float root_area = sqrtf(fmaxf(width, 0.0f) * fmaxf(height, 0.0f));
   const float level = floorf(4.0f + logf(root_area / p.canonical_scale + 1e-8f) / logf(2.0f));
-  const float lowest = log2f(p.stride[0]);
+  const float lowest = roundf(log2f(p.stride[0]));  // log2f may be an ulp off
   return (int)(fminf(fmaxf(level, lowest), lowest + (p.levels - 1)) - lowest);
-}
-
-ROI_INLINE float RoundAwayFromZero(float x) {
-  return x < 0.0f ? -floorf(0.5f - x) : floorf(0.5f + x);
 }
 
 ROI_INLINE Region Locate(const Problem& p, const float* box) {
@@ -79,9 +75,9 @@ ROI_INLINE Region Locate(const Problem& p, const float* box) {
   for (int axis = 0; axis < 2; ++axis) {
     const float low = b[1 - axis], high = b[3 - axis];
     if (p.pooling == kPool) {
-      region.start[axis] = RoundAwayFromZero(low / stride);
+      region.start[axis] = roundf(low / stride);
       region.size[axis] =
-          fmaxf(RoundAwayFromZero(high / stride) - region.start[axis] + 1.0f, 1.0f);
+          fmaxf(roundf(high / stride) - region.start[axis] + 1.0f, 1.0f);
     } else {
       const float offset = p.aligned ? 0.5f : 0.0f;
       region.start[axis] = low / stride - offset;
@@ -105,7 +101,7 @@ ROI_INLINE float SamplePoint(const Problem& p, float start, float size, int bin,
 }
 
 // The samples first..last-1 of a bin that can lie in the map: of a region much larger than the map
-// nearly all lie outside, and need not be looked at.
+// nearly all lie outside, and need not be looked at. The nearest ones outside are among them.
 ROI_INLINE void InsideSamples(const Problem& p, float start, float size, int bin, int count,
                               int length, int* first, int* last) {
   *first = 0;
@@ -122,7 +118,7 @@ ROI_INLINE void InsideSamples(const Problem& p, float start, float size, int bin
 
 // The cells around a point on an axis of `length` cells; false if it is more than one outside.
 ROI_INLINE bool Surround(float point, int length, Sample* sample) {
-  if (!(point >= -1.0f && point <= (float)length)) return false;
+  if (length == 0 || !(point >= -1.0f && point <= (float)length)) return false;
   point = fminf(fmaxf(point, 0.0f), (float)(length - 1));
   const float low = floorf(point);
   sample->low = (int)low;

@@ -110,7 +110,8 @@ def _locate(features, boxes, strides):
 
 
 def _round_away_from_zero(values):
-    return tf.sign(values) * tf.floor(tf.abs(values) + 0.5)
+    whole = tf.floor(tf.abs(values))
+    return tf.sign(values) * tf.where(tf.abs(values) - whole >= 0.5, whole + 1.0, whole)
 
 
 def _table(features):
