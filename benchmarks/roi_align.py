@@ -4,9 +4,9 @@
     python benchmarks/roi_align.py --peer ../peer/bin/python    # and the ratio to torchvision
 
 1000 regions of 16 to 600 pixels on P2..P5 of an 800x1344 image, 7x7 bins, 256 channels, float32,
-two samples a bin and axis, 2 threads. The bytes are those that have to move at least once: all maps and
-boxes read and the output written; backward, the output's gradient read and the maps' written. The
-memory copy moves as many a second as two threads of numpy read and write.
+two samples a bin and axis, 2 threads. The bytes are those that have to move at least once: all
+maps and boxes read and the output written; backward, the output's gradient read and the maps'
+written. The memory copy moves as many a second as two threads of numpy read and write.
 """
 
 import argparse
