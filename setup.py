@@ -56,7 +56,7 @@ class BuildOps(build_ext):
         for ext in self.extensions:
             built = pathlib.Path(self.get_ext_fullpath(ext.name))
             if built.is_file():
-                self.copy_file(str(built), str(ROOT / self.get_ext_filename(ext.name)))
+                os.replace(built, ROOT / self.get_ext_filename(ext.name))
 
 
 setup(

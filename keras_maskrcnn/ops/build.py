@@ -122,7 +122,10 @@ def build(
         linker = [nvcc, "-Xcompiler", "-fPIC"] if nvcc else [_compiler()]
         _run([*linker, "-shared", *objects, *tensorflow.link_flags, "-o", library])
         output.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(library, output)
+        # Written aside and renamed: a process that runs the old library would crash on a new one.
+        aside = output.with_name(f"{output.name}.new")
+        shutil.copyfile(library, aside)
+        os.replace(aside, output)
     return output
 
 
