@@ -52,11 +52,12 @@ class BuildOps(build_ext):
         return [str(path) for path in pathlib.Path("custom_ops").rglob("*.*")]
 
     def copy_extensions_to_source(self):
-        """For an editable install: the op is built again beside the code that loads it."""
+        """For an editable install: the op goes beside the code that loads it."""
         for ext in self.extensions:
-            built = pathlib.Path(self.get_ext_fullpath(ext.name))
+            name = self.get_ext_filename(ext.name)
+            built = pathlib.Path(self.build_lib) / name
             if built.is_file():
-                os.replace(built, ROOT / self.get_ext_filename(ext.name))
+                os.replace(built, ROOT / name)
 
 
 setup(
