@@ -203,10 +203,11 @@ def _add_fields(parser):
         "configuration",
         f"Every field of the config. Lists are YAML. The defaults are those of {DEFAULT_CONFIG}.",
     )
-    descriptions = _field_descriptions()
+    defaults, descriptions = MaskRCNNConfig(), _field_descriptions()
     for field in dataclasses.fields(MaskRCNNConfig):
         kind, metavar = _KINDS.get(field.type, (yaml_value, "LIST"))
-        default = yaml.safe_dump(_plain(field.default), default_flow_style=True).split("\n")[0]
+        default = _plain(getattr(defaults, field.name))
+        default = yaml.safe_dump(default, default_flow_style=True).split("\n")[0]
         group.add_argument(
             "--" + field.name.replace("_", "-"),
             type=kind,

@@ -19,7 +19,7 @@ def test_order_is_rows_columns_anchors():
     head = RPNHead(16, anchors_per_cell=3)
     features = random_features(1, 4, 5, 16)
     logits, deltas = head(features)
-    hidden = head.conv(features).numpy()
+    hidden = head.convs[0](features).numpy()
     assert hidden.min() == 0.0
     row, column, anchor = 2, 3, 1
     index = (row * 5 + column) * 3 + anchor
