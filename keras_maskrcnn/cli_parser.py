@@ -93,7 +93,8 @@ def _add_train(verbs):
     model.add_argument(
         "--weights",
         metavar="FILE",
-        help="weights to start from: a published checkpoint (.pkl) or a model's .weights.h5",
+        help="weights to start from: a published checkpoint (.pkl, .pth, .h5) or a model's "
+        ".weights.h5",
     )
 
     run = parser.add_argument_group("training")
@@ -191,7 +192,7 @@ def _add_verb(verbs, name, usage, summary, examples):
 def _add_model(parser, required):
     group = parser.add_mutually_exclusive_group(required=required)
     group.add_argument(
-        "--model", metavar="FILE", help="a saved model (.keras) or checkpoint (.pkl)"
+        "--model", metavar="FILE", help="a saved model (.keras) or checkpoint (.pkl, .pth)"
     )
     group.add_argument("--run", metavar="DIR", help="a run folder of train: its best model")
     return group

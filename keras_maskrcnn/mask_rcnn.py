@@ -326,28 +326,32 @@ class MaskRCNN(keras.Model):
 
         return predict(self, x, batch_size, verbose=verbose, steps=steps, callbacks=callbacks)
 
-    def import_weights(self, path: str | os.PathLike) -> None:
+    def import_weights(self, path: str | os.PathLike):
         """Loads a published checkpoint into this model; see `weights.checkpoint.import_weights`."""
         from keras_maskrcnn.weights.checkpoint import import_weights
 
-        import_weights(self, path)
+        return import_weights(self, path)
 
     @classmethod
     def from_checkpoint(cls, path: str | os.PathLike, **overrides) -> "MaskRCNN":
         """The model that a published checkpoint holds, with its weights.
 
+        Of a backbone, it is a model on this backbone whose other weights are new.
+
         Args:
-            path: A Detectron2 `.pkl`.
+            path: A Detectron2 or Detectron `.pkl`, a torchvision `.pth`, or a keras.applications
+                `.h5`; see `weights.checkpoint.read_checkpoint`.
             **overrides: Fields of the config to change.
 
         Raises:
-            ValueError: Not a checkpoint of a model of this package.
+            ValueError: Not a checkpoint of a model of this package, or one of another shape than
+                the overrides ask for.
         """
         from keras_maskrcnn.weights.checkpoint import read_checkpoint
 
         checkpoint = read_checkpoint(path)
-        model = cls(checkpoint.config(), **overrides)
-        model.import_weights(path)
+        model = cls({**checkpoint.config(), **overrides})
+        checkpoint.load_into(model)
         return model
 
     def export(self, path: str | os.PathLike, **kwargs) -> None:

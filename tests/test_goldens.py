@@ -11,6 +11,7 @@ from pycocotools import mask as coco_mask
 
 from keras_maskrcnn import MaskRCNN
 from keras_maskrcnn.weights import detectron2
+from keras_maskrcnn.weights.layout import sources
 
 NAME = "detectron2_mask_rcnn_r50_fpn"
 LOSSES = {
@@ -102,7 +103,7 @@ def training_step(goldens, checkpoint):
         return losses, [tf.norm(g) for g in tape.gradient(total, model.trainable_weights)]
 
     losses, norms = step()
-    names = {source.variable.path: source.name for source in detectron2.sources(model)}
+    names = {source.variable.path: source.name for source in sources(model, detectron2)}
     gradients = {
         names[variable.path]: float(norm)
         for variable, norm in zip(model.trainable_weights, norms, strict=True)
