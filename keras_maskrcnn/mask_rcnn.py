@@ -178,13 +178,15 @@ class MaskRCNN(keras.Model):
         """For each level: objectness logits (B, A_i), box deltas (B, A_i, 4), anchors (A_i, 4)."""
         c = self.config
         logits, deltas, anchors = [], [], []
+        image_size = tf.shape(features[c.levels[0]])[1:3] * STRIDES[c.levels[0]]
         for level, sizes in zip(c.levels, c.anchor_sizes, strict=True):
             level_logits, level_deltas = self.rpn_head(features[level])
             _, height, width, _ = tf.unstack(tf.shape(features[level]))
             logits.append(level_logits)
             deltas.append(level_deltas)
             shape = (height, width, STRIDES[level], sizes)
-            anchors.append(make_anchors(*shape, c.anchor_aspect_ratios, c.anchor_style))
+            style = (c.anchor_aspect_ratios, c.anchor_style)
+            anchors.append(make_anchors(*shape, *style, image_size))
         return logits, deltas, anchors
 
     def run_box_branch(self, features, boxes, training=False):

@@ -52,6 +52,7 @@ def make_anchors(
     sizes: Sequence[float],
     aspect_ratios: Sequence[float],
     style: str = "detectron2",
+    image_size: tf.Tensor | None = None,
 ) -> tf.Tensor:
     """The anchors (height * width * A, 4) of one feature map, xyxy pixels, row by row.
 
@@ -62,13 +63,21 @@ def make_anchors(
         sizes: See `cell_anchors`.
         aspect_ratios: See `cell_anchors`.
         style: See `cell_anchors`.
+        image_size: (2,) int32 height and width of the padded image. torchvision divides it by
+            those of the map and rounds down, so that the anchors of p6 lie less than 64 pixels
+            apart where the size is no multiple of 64. The other styles have no use for it.
 
     Example:
         >>> make_anchors(2, 3, 16, [32.0], [0.5, 1.0, 2.0]).shape
         TensorShape([18, 4])
     """
-    y = tf.range(height, dtype=tf.float32) * float(stride)
-    x = tf.range(width, dtype=tf.float32) * float(stride)
+    steps = tf.fill([2], stride)
+    if style == "torchvision" and image_size is not None:
+        steps = image_size // tf.stack([height, width])
+    y, x = (
+        tf.cast(tf.range(n) * step, tf.float32)
+        for n, step in zip((height, width), tf.unstack(steps), strict=True)
+    )
     y, x = tf.meshgrid(y, x, indexing="ij")
     corners = tf.stack([x, y, x, y], axis=-1)
     anchors = corners[:, :, None, :] + cell_anchors(sizes, aspect_ratios, stride, style)
