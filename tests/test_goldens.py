@@ -5,6 +5,7 @@ import pathlib
 import sys
 
 import cv2
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -164,3 +165,33 @@ def test_training_counts(training_step):
     }
     for name, chosen in counts.items():
         assert np.sum(chosen) / 2 == expected["counts"][name], name
+
+
+def five_steps(golden):
+    """The losses of five steps on one photo, 128 pixels high."""
+    keras.utils.set_random_seed(0)
+    model = golden.model(
+        rpn_pre_nms_top_n_train=500, rpn_post_nms_top_n_train=50, box_batch_size_per_image=32
+    )
+    model.compile(optimizer=keras.optimizers.SGD(0.002, momentum=0.9, clipnorm=10.0))
+    file = golden.folder / "detectron2_mask_rcnn_r50_fpn_train.json"
+    x, y = training_batch(golden.folder, json.loads(file.read_text())["batch"][:1])
+    scale = 128 / x["images"].shape[1]
+    image = cv2.resize(x["images"][0], None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    y["boxes"] *= scale
+    x = {"images": image[None]}
+    return [model.train_on_batch(x, y, return_dict=True)["loss"] for _ in range(5)]
+
+
+def test_one_architecture_learns(golden):
+    losses = five_steps(golden("detectron2_mask_rcnn_x50_c4"))
+    assert np.isfinite(losses).all()
+    assert max(losses[-2:]) < losses[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*SHALLOW[:3], *DEEP])
+def test_every_architecture_learns(golden, name):
+    losses = five_steps(golden(name))
+    assert np.isfinite(losses).all()
+    assert max(losses[-2:]) < losses[0]

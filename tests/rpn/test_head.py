@@ -51,3 +51,13 @@ def test_config_round_trip():
     copy(features)
     copy.set_weights(head.get_weights())
     np.testing.assert_array_equal(copy(features)[1], expected[1])
+
+
+def test_convolutions_follow_each_other():
+    head = RPNHead(16, conv_depth=2)
+    features = random_features(1, 4, 5, 16)
+    logits, _ = head(features)
+    hidden = head.convs[1](head.convs[0](features)).numpy()
+    expected = hidden @ head.objectness.kernel.numpy()[0, 0]
+    np.testing.assert_allclose(logits, expected.reshape(1, -1), atol=1e-5)
+    assert RPNHead.from_config(head.get_config()).conv_depth == 2
