@@ -138,9 +138,9 @@ class ConvNorm(keras.layers.Layer):
 def _has_gradients_of_groups() -> bool:
     """Whether the device trains grouped convolutions: a GPU does, a CPU only with oneDNN."""
     with tf.init_scope(), tf.GradientTape() as tape:
-        inputs = tf.ones((1, 1, 1, 4))
+        inputs = tf.ones((1, 3, 3, 4))
         tape.watch(inputs)
-        outputs = tf.nn.conv2d(inputs, tf.ones((1, 1, 2, 4)), 1, "SAME")
+        outputs = tf.nn.conv2d(inputs, tf.ones((3, 3, 2, 4)), 1, "SAME")
         try:
             tape.gradient(outputs, inputs)
         except tf.errors.OpError:

@@ -56,7 +56,7 @@ def test_torchvision_rounds_the_corners():
 
 
 def test_detectron_s_anchors_are_those_that_it_documents():
-    """The comment of its generate_anchors.py lists them, counting pixels from 1, the last one included."""
+    """The comment of its generate_anchors.py lists them; pixels count from 1."""
     documented = [[-83, -39, 100, 56], [-175, -87, 192, 104], [-359, -183, 376, 200]]
     documented += [[-55, -55, 72, 72], [-119, -119, 136, 136], [-247, -247, 264, 264]]
     documented += [[-35, -79, 52, 96], [-79, -167, 96, 184], [-167, -343, 184, 360]]
