@@ -184,12 +184,14 @@ def _load(args):
     path = _run_model(pathlib.Path(args.run)) if args.run else pathlib.Path(args.model)
     if not path.is_file():
         raise FileNotFoundError(f"There is no model file {path}.")
-    if path.suffix == ".pkl":
+    if path.suffix in (".pkl", ".pth"):
         model = km.MaskRCNN.from_checkpoint(path)
     elif path.suffix == ".keras":
         model = keras.models.load_model(path)
     else:
-        raise ValueError(f"{path} is not a model: expected a .keras file or a .pkl checkpoint.")
+        raise ValueError(
+            f"{path} is not a model: expected a .keras file or a .pkl or .pth checkpoint."
+        )
     overrides = _overrides(args)
     if not overrides:
         return model

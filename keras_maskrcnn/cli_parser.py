@@ -103,7 +103,8 @@ def _add_train(verbs):
     model.add_argument(
         "--weights",
         metavar="FILE",
-        help="weights to start from: a published checkpoint (.pkl) or a model's .weights.h5",
+        help="weights to start from: a published checkpoint (.pkl, .pth, .h5) or a model's "
+        ".weights.h5",
     )
 
     run = parser.add_argument_group("training")
@@ -215,7 +216,7 @@ def _add_verb(verbs, name, usage, summary, examples):
 def _add_model(parser, required):
     group = parser.add_mutually_exclusive_group(required=required)
     group.add_argument(
-        "--model", metavar="FILE", help="a saved model (.keras) or checkpoint (.pkl)"
+        "--model", metavar="FILE", help="a saved model (.keras) or checkpoint (.pkl, .pth)"
     )
     group.add_argument("--run", metavar="DIR", help="a run folder of train: its best model")
     return group
@@ -227,10 +228,11 @@ def _add_fields(parser):
         "configuration",
         f"Every field of the config. Lists are YAML. The defaults are those of {DEFAULT_CONFIG}.",
     )
-    descriptions = _field_descriptions()
+    defaults, descriptions = MaskRCNNConfig(), _field_descriptions()
     for field in dataclasses.fields(MaskRCNNConfig):
         kind, metavar = _KINDS.get(field.type, (yaml_value, "LIST"))
-        default = yaml.safe_dump(_plain(field.default), default_flow_style=True).split("\n")[0]
+        default = _plain(getattr(defaults, field.name))
+        default = yaml.safe_dump(default, default_flow_style=True).split("\n")[0]
         group.add_argument(
             "--" + field.name.replace("_", "-"),
             type=kind,

@@ -6,9 +6,10 @@ import importlib.resources
 import math
 import pathlib
 import typing
-from collections.abc import Sequence
 
 import yaml
+
+from keras_maskrcnn.config_checks import check_agreement, convert
 
 BACKBONES = (
     "resnet14",
@@ -18,32 +19,59 @@ BACKBONES = (
     "resnext50_32x4d",
     "resnext101_32x8d",
 )
-NECKS = ("fpn",)
 NORMS = ("frozen_batch_norm", "batch_norm", "group_norm")
+HEAD_NORMS = ("none", "batch_norm", "group_norm")
+ANCHOR_STYLES = ("detectron2", "torchvision", "detectron")
 ROI_AGGREGATIONS = ("average", "max")
 
 Floats = tuple[float, ...]
 Ints = tuple[int, ...]
-FPN_LEVELS = ("p2", "p3", "p4", "p5", "p6")
+# What Detectron2's baselines of the two necks differ in.
+NECK_DEFAULTS: dict[str, dict[str, typing.Any]] = {
+    "fpn": {
+        "anchor_sizes": ((32,), (64,), (128,), (256,), (512,)),
+        "rpn_pre_nms_top_n_train": 2000,
+        "rpn_pre_nms_top_n_test": 1000,
+        "rpn_post_nms_top_n_train": 1000,
+        "box_pool_size": 7,
+        "box_head_units": (1024, 1024),
+        "mask_head_channels": (256, 256, 256, 256),
+    },
+    "c4": {
+        "anchor_sizes": ((32, 64, 128, 256, 512),),
+        "rpn_pre_nms_top_n_train": 12000,
+        "rpn_pre_nms_top_n_test": 6000,
+        "rpn_post_nms_top_n_train": 2000,
+        "box_pool_size": 14,
+        "box_head_units": (),
+        "mask_head_channels": (),
+    },
+}
+NECKS = tuple(NECK_DEFAULTS)
+OF_NECK: typing.Any = None  # the default is that of the neck
 
 
 @dataclasses.dataclass(frozen=True)
 class MaskRCNNConfig:
     """Everything that determines a Mask R-CNN and how it is trained.
 
-    The defaults are those of Detectron2's `mask_rcnn_R_50_FPN` baselines, which reproduce the
-    table of the paper. The names are those that torchvision's users know.
+    The defaults are those of Detectron2's `mask_rcnn_R_50_FPN` and, for the neck `"c4"`,
+    `mask_rcnn_R_50_C4` baselines, which reproduce the table of the paper. The names are those
+    that torchvision's users know.
 
     Args:
         backbone: One of `BACKBONES`. `resnet14` and `resnet26` are bottleneck ResNets with one
             and two blocks a stage, for small data and tests.
-        neck: `"fpn"`: a Feature Pyramid Network on stages 2 to 5.
+        neck: `"fpn"`: a Feature Pyramid Network on stages 2 to 5. `"c4"`: proposals and regions
+            come from stage 4, and stage 5 is the head that box and mask branch share.
         num_classes: Number of object classes, background not counted.
         class_names: The names of the classes, in the order of their ids; empty if unknown.
         mask: Whether there is a mask branch; without it the model is Faster R-CNN.
         norm: `"frozen_batch_norm"` (an affine map that never trains), `"batch_norm"` or
-            `"group_norm"` (32 groups). Applies to the backbone; `group_norm` also to the FPN and
-            the heads' convolutions, as in Detectron2's GN baselines.
+            `"group_norm"` (32 groups), of the backbone.
+        norm_epsilon: What every norm adds to a variance.
+        head_norm: `"none"`, `"batch_norm"` or `"group_norm"`, of the FPN and the convolutions of
+            box and mask head; unless given, `"group_norm"` where the backbone has it.
         freeze_at: Stages of the backbone that never train: 0 none, 1 the stem, 2 the stem and
             stage 2, and so on to 5.
         backbone_width: Channels of the stem, and of the bottleneck of stage 2. Stage i has
@@ -55,12 +83,17 @@ class MaskRCNNConfig:
         pixel_std: What the pixels are divided by, RGB.
         image_min_size: Length of the short side after resizing, in pixels.
         image_max_size: Longest side allowed after resizing, in pixels.
-        anchor_sizes: For each level p2..p6, the anchor sizes (square root of the area), pixels.
+        anchor_sizes: For each level p2..p6, or res4, the anchor sizes (square root of the area),
+            pixels.
         anchor_aspect_ratios: Height over width of the anchors, the same on each level.
+        anchor_style: `"detectron2"`, `"torchvision"` (corners rounded to whole pixels) or
+            `"detectron"` (rounded, and centred on the middle of a cell); see `rpn.anchors`.
+        rpn_conv_depth: 3x3 convolutions in the RPN's head.
         rpn_pre_nms_top_n_train: Proposals kept a level before suppression, in training.
         rpn_pre_nms_top_n_test: The same at inference.
         rpn_post_nms_top_n_train: Proposals kept an image after suppression, in training.
         rpn_post_nms_top_n_test: The same at inference.
+        rpn_min_size: Proposals with a side below this, in pixels, are dropped.
         rpn_nms_threshold: IoU above which the lower-scored of two proposals is dropped.
         rpn_fg_iou_threshold: IoU from which an anchor is foreground.
         rpn_bg_iou_threshold: IoU below which an anchor is background.
@@ -68,8 +101,11 @@ class MaskRCNNConfig:
         rpn_positive_fraction: Largest share of foreground among them.
         rpn_smooth_l1_beta: Where the RPN's box loss turns from square to linear; 0 is L1.
         box_pool_size: Side of the RoI features of the box head.
-        box_head_units: Widths of the box head's fully connected layers.
+        box_head_channels: Channels of 3x3 convolutions in the box head.
+        box_head_units: Widths of the box head's fully connected layers after them. With none, as
+            in C4, the mean over a region is classified.
         box_score_threshold: Detections must score more than this.
+        box_min_size: Detections with a side below this, in pixels, are dropped.
         box_nms_threshold: IoU above which the lower-scored of two detections of one class is
             dropped.
         box_detections_per_image: Largest number of detections an image.
@@ -81,8 +117,9 @@ class MaskRCNNConfig:
         roi_sampling_ratio: Samples a bin in each direction; 0 is ceil(RoI size / bins).
         roi_aligned: Whether RoIAlign shifts by half a pixel (Detectron2) or not (torchvision).
         roi_aggregation: `"average"` or `"max"` of a bin's samples.
-        mask_pool_size: Side of the RoI features of the mask head; masks are twice as large.
-        mask_head_channels: Channels of the mask head's 3x3 convolutions.
+        mask_pool_size: Side of the RoI features of the mask head; masks are twice as large, with
+            C4 as large.
+        mask_head_channels: Channels of the mask head's 3x3 convolutions; none in C4.
         mask_deconv_channels: Channels of its transposed convolution.
         max_gt_boxes: Ground-truth boxes an image in a batch; more are dropped at random.
         gt_mask_size: Side of the ground-truth masks in a batch, cut out in their boxes.
@@ -102,6 +139,8 @@ class MaskRCNNConfig:
     class_names: tuple[str, ...] = ()
     mask: bool = True
     norm: str = "frozen_batch_norm"
+    norm_epsilon: float = 1e-5
+    head_norm: str = OF_NECK
     freeze_at: int = 2
     backbone_width: int = 64
     stride_in_1x1: bool = True
@@ -110,21 +149,26 @@ class MaskRCNNConfig:
     pixel_std: Floats = (1.0, 1.0, 1.0)
     image_min_size: int = 800
     image_max_size: int = 1333
-    anchor_sizes: tuple[Floats, ...] = ((32.0,), (64.0,), (128.0,), (256.0,), (512.0,))
+    anchor_sizes: tuple[Floats, ...] = OF_NECK
     anchor_aspect_ratios: Floats = (0.5, 1.0, 2.0)
-    rpn_pre_nms_top_n_train: int = 2000
-    rpn_pre_nms_top_n_test: int = 1000
-    rpn_post_nms_top_n_train: int = 1000
+    anchor_style: str = "detectron2"
+    rpn_conv_depth: int = 1
+    rpn_pre_nms_top_n_train: int = OF_NECK
+    rpn_pre_nms_top_n_test: int = OF_NECK
+    rpn_post_nms_top_n_train: int = OF_NECK
     rpn_post_nms_top_n_test: int = 1000
+    rpn_min_size: float = 0.0
     rpn_nms_threshold: float = 0.7
     rpn_fg_iou_threshold: float = 0.7
     rpn_bg_iou_threshold: float = 0.3
     rpn_batch_size_per_image: int = 256
     rpn_positive_fraction: float = 0.5
     rpn_smooth_l1_beta: float = 0.0
-    box_pool_size: int = 7
-    box_head_units: Ints = (1024, 1024)
+    box_pool_size: int = OF_NECK
+    box_head_channels: Ints = ()
+    box_head_units: Ints = OF_NECK
     box_score_threshold: float = 0.05
+    box_min_size: float = 0.0
     box_nms_threshold: float = 0.5
     box_detections_per_image: int = 100
     box_fg_iou_threshold: float = 0.5
@@ -136,27 +180,47 @@ class MaskRCNNConfig:
     roi_aligned: bool = True
     roi_aggregation: str = "average"
     mask_pool_size: int = 14
-    mask_head_channels: Ints = (256, 256, 256, 256)
+    mask_head_channels: Ints = OF_NECK
     mask_deconv_channels: int = 256
     max_gt_boxes: int = 100
     gt_mask_size: int = 112
 
     def __post_init__(self):
+        defaults = NECK_DEFAULTS.get(str(self.neck), NECK_DEFAULTS["fpn"])
+        defaults = {"head_norm": "group_norm" if self.norm == "group_norm" else "none", **defaults}
         for field in dataclasses.fields(self):
-            value = _convert(field.name, getattr(self, field.name), field.type)
-            object.__setattr__(self, field.name, value)
+            value = getattr(self, field.name)
+            if value is None:
+                value = defaults.get(field.name)
+            object.__setattr__(self, field.name, convert(field.name, value, field.type))
         _check_values(self)
-        _check_agreement(self)
+        check_agreement(self)
 
     @property
     def levels(self) -> tuple[str, ...]:
         """Names of the feature maps that the RPN runs on, finest first."""
-        return FPN_LEVELS
+        return ("p2", "p3", "p4", "p5", "p6") if self.neck == "fpn" else ("res4",)
+
+    @property
+    def roi_levels(self) -> tuple[str, ...]:
+        """Names of those that regions are cut out of."""
+        return tuple(level for level in self.levels if level != "p6")
+
+    @property
+    def feature_channels(self) -> int:
+        """Channels of each of them."""
+        return self.fpn_channels if self.neck == "fpn" else 16 * self.backbone_width
 
     @property
     def size_divisor(self) -> int:
         """The height and width of a batch are padded to a multiple of this."""
-        return 32
+        return 32 if self.neck == "fpn" else 1
+
+    @property
+    def mask_size(self) -> int:
+        """Side of the masks that come out, in cells; stage 5 halves the region before."""
+        size = self.mask_pool_size
+        return 2 * size if self.neck == "fpn" else 2 * math.ceil(size / 2)
 
     @classmethod
     def from_dict(cls, values: dict[str, typing.Any], source: str = "config") -> "MaskRCNNConfig":
@@ -247,32 +311,13 @@ def _plain(value):
     return [_plain(item) for item in value] if isinstance(value, tuple) else value
 
 
-def _convert(name, value, kind):
-    """`value` as the type that the field declares, where nothing is lost by it."""
-    if typing.get_origin(kind) is tuple:
-        item_kind = typing.get_args(kind)[0]
-        if isinstance(value, str) or not isinstance(value, Sequence):
-            raise ValueError(f"{name} must be a list, got {value!r}.")
-        return tuple(_convert(f"{name}[{i}]", item, item_kind) for i, item in enumerate(value))
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    if kind is float and (whole or isinstance(value, float)) and math.isfinite(value):
-        return float(value)
-    if isinstance(value, kind) and (kind is not int or whole) and kind is not float:
-        return value
-    raise ValueError(f"{name} must be {_describe(kind)}, got {value!r}.")
-
-
-def _describe(kind):
-    return {int: "a whole number", float: "a finite number", bool: "true or false"}.get(
-        kind, "text"
-    )
-
-
 def _check_values(config):
     choices = {
         "backbone": BACKBONES,
         "neck": NECKS,
         "norm": NORMS,
+        "head_norm": HEAD_NORMS,
+        "anchor_style": ANCHOR_STYLES,
         "roi_aggregation": ROI_AGGREGATIONS,
     }
     for name, allowed in choices.items():
@@ -284,7 +329,8 @@ def _check_values(config):
         name: 1 for name, kind in typing.get_type_hints(MaskRCNNConfig).items() if kind is int
     }
     smallest |= {"freeze_at": 0, "roi_sampling_ratio": 0}
-    smallest |= {"rpn_smooth_l1_beta": 0.0, "box_smooth_l1_beta": 0.0}
+    smallest |= dict.fromkeys(("rpn_smooth_l1_beta", "box_smooth_l1_beta"), 0.0)
+    smallest |= dict.fromkeys(("norm_epsilon", "rpn_min_size", "box_min_size"), 0.0)
     for name, low in smallest.items():
         if getattr(config, name) < low:
             raise ValueError(f"{name} must be at least {low}, got {getattr(config, name)}.")
@@ -298,52 +344,14 @@ def _check_values(config):
         "anchor_aspect_ratios",
         "box_regression_weights",
         "pixel_std",
+        "box_head_channels",
         "box_head_units",
         "mask_head_channels",
     ):
         values = getattr(config, name)
-        if not values or min(values) <= 0:
+        may_be_empty = name == "box_head_channels" or (config.neck == "c4" and "_head_" in name)
+        if (not values and not may_be_empty) or min(values, default=1) <= 0:
             raise ValueError(f"{name} needs values above 0, got {list(values)}.")
     for name, length in (("pixel_mean", 3), ("pixel_std", 3), ("box_regression_weights", 4)):
         if len(getattr(config, name)) != length:
             raise ValueError(f"{name} needs {length} values, got {len(getattr(config, name))}.")
-
-
-def _check_agreement(config):
-    """Fields that are each possible but contradict each other."""
-    if config.rpn_bg_iou_threshold > config.rpn_fg_iou_threshold:
-        raise ValueError(
-            f"rpn_bg_iou_threshold ({config.rpn_bg_iou_threshold}) must not exceed "
-            f"rpn_fg_iou_threshold ({config.rpn_fg_iou_threshold})."
-        )
-    if config.image_min_size > config.image_max_size:
-        raise ValueError(
-            f"image_min_size ({config.image_min_size}) must not exceed "
-            f"image_max_size ({config.image_max_size})."
-        )
-    if config.class_names and len(config.class_names) != config.num_classes:
-        raise ValueError(
-            f"class_names has {len(config.class_names)} names for num_classes={config.num_classes}."
-        )
-    if len(config.anchor_sizes) != len(config.levels):
-        raise ValueError(
-            f"anchor_sizes needs one list a level ({', '.join(config.levels)}), "
-            f"got {len(config.anchor_sizes)}."
-        )
-    counts = {len(sizes) for sizes in config.anchor_sizes}
-    if len(counts) != 1 or min(min(sizes, default=0.0) for sizes in config.anchor_sizes) <= 0:
-        raise ValueError(
-            "anchor_sizes needs the same number of sizes above 0 on each level, "
-            f"got {_plain(config.anchor_sizes)}."
-        )
-    if config.norm == "group_norm" and (config.backbone_width % 32 or config.fpn_channels % 32):
-        raise ValueError(
-            "norm='group_norm' has 32 groups: backbone_width "
-            f"({config.backbone_width}) and fpn_channels ({config.fpn_channels}) must be "
-            "multiples of 32."
-        )
-    if config.backbone_width % 32 and config.backbone.startswith("resnext"):
-        raise ValueError(
-            f"{config.backbone} has 32 groups: backbone_width must be a multiple of 32, "
-            f"got {config.backbone_width}."
-        )

@@ -11,13 +11,12 @@ from keras_maskrcnn.backbones import FPN, ResNet
 from keras_maskrcnn.batch import check_inputs, check_targets, normalize_and_pad
 from keras_maskrcnn.config import MaskRCNNConfig
 from keras_maskrcnn.detections import Detections
-from keras_maskrcnn.roi import BoxHead, MaskHead, RoIAlign, detect
+from keras_maskrcnn.roi import BoxHead, MaskHead, Res5, RoIAlign, detect
 from keras_maskrcnn.rpn import ProposalLayer, RPNHead, make_anchors
 from keras_maskrcnn.training.losses import box_losses, mask_loss, rpn_losses
 from keras_maskrcnn.training.targets import anchor_targets, mask_targets, proposal_targets
 
-STRIDES = {"p2": 4, "p3": 8, "p4": 16, "p5": 32, "p6": 64}
-ROI_LEVELS = ("p2", "p3", "p4", "p5")
+STRIDES = {"p2": 4, "p3": 8, "p4": 16, "p5": 32, "p6": 64, "res4": 16}
 LOSSES = ("rpn_objectness_loss", "rpn_box_loss", "box_class_loss", "box_loss", "mask_loss")
 
 
@@ -27,6 +26,9 @@ class MaskRCNN(keras.Model):
 
         image -> backbone -> FPN -> RPN -> proposals -> RoIAlign -> box head -> detections
                                                     \\-> RoIAlign -> mask head -> masks
+
+    With `neck="c4"` there is no FPN: all comes from stage 4 of the backbone, and stage 5 lies
+    between RoIAlign and both heads.
 
     Args:
         config: The name of a shipped config, a `.yaml` file, a `MaskRCNNConfig`, or its fields in
@@ -67,33 +69,42 @@ class MaskRCNN(keras.Model):
         self.autocast = False  # pixels are normalised in float32, whatever the policy
         self.config = c = _resolve_config(config, overrides)
         dtype = self.dtype_policy
-        head_norm = "group_norm" if c.norm == "group_norm" else None
-        self.backbone = ResNet(
-            c.backbone, c.backbone_width, c.stride_in_1x1, c.norm, c.freeze_at, dtype=dtype
-        )
-        self.fpn = FPN(c.fpn_channels, norm=head_norm, dtype=dtype)
+        stages = (c.backbone, c.backbone_width, c.stride_in_1x1, c.norm, c.norm_epsilon)
+        head_norm = {
+            "norm": None if c.head_norm == "none" else c.head_norm,
+            "epsilon": c.norm_epsilon,
+            "dtype": dtype,
+        }
+        if c.neck == "fpn":
+            self.backbone = ResNet(*stages, freeze_at=c.freeze_at, dtype=dtype)
+            self.fpn = FPN(c.fpn_channels, **head_norm)
+        else:
+            self.backbone = ResNet(*stages, freeze_at=c.freeze_at, last_stage=4, dtype=dtype)
+            self.res5 = Res5(*stages, trainable=c.freeze_at < 5, dtype=dtype)
         anchors_per_cell = len(c.anchor_sizes[0]) * len(c.anchor_aspect_ratios)
-        self.rpn_head = RPNHead(c.fpn_channels, anchors_per_cell, dtype=dtype)
+        self.rpn_head = RPNHead(c.feature_channels, anchors_per_cell, c.rpn_conv_depth, dtype=dtype)
         self.proposals = {
-            training: ProposalLayer(pre_nms_top_n, post_nms_top_n, c.rpn_nms_threshold)
+            training: ProposalLayer(
+                pre_nms_top_n, post_nms_top_n, c.rpn_nms_threshold, c.rpn_min_size
+            )
             for training, pre_nms_top_n, post_nms_top_n in (
                 ("train", c.rpn_pre_nms_top_n_train, c.rpn_post_nms_top_n_train),
                 ("test", c.rpn_pre_nms_top_n_test, c.rpn_post_nms_top_n_test),
             )
         }
         pooling = {
-            "strides": [STRIDES[level] for level in ROI_LEVELS],
+            "strides": [STRIDES[level] for level in c.roi_levels],
             "sampling_ratio": c.roi_sampling_ratio,
             "aligned": c.roi_aligned,
             "aggregation": c.roi_aggregation,
             "dtype": dtype,
         }
         self.box_roi_align = RoIAlign(c.box_pool_size, **pooling)
-        self.box_head = BoxHead(c.num_classes, c.box_head_units, dtype=dtype)
+        self.box_head = BoxHead(c.num_classes, c.box_head_units, c.box_head_channels, **head_norm)
         if c.mask:
             self.mask_roi_align = RoIAlign(c.mask_pool_size, **pooling)
             self.mask_head = MaskHead(
-                c.num_classes, c.mask_head_channels, c.mask_deconv_channels, head_norm, dtype=dtype
+                c.num_classes, c.mask_head_channels, c.mask_deconv_channels, **head_norm
             )
         # A weight, so that a model that was saved goes on with the samples it would have drawn.
         self.sampling_seed = self.add_weight(
@@ -111,17 +122,18 @@ class MaskRCNN(keras.Model):
         """Makes all variables now, so that weights can be loaded before the first batch."""
         c = self.config
         self.backbone.build((None, None, None, 3))
-        self.fpn.build(
-            {
-                f"res{stage}": (None, None, None, self.backbone.stage_channels(stage))
-                for stage in range(2, 6)
-            }
-        )
-        self.rpn_head.build((None, None, None, c.fpn_channels))
-        box, mask = c.box_pool_size, c.mask_pool_size
-        self.box_head.build((None, None, box, box, c.fpn_channels))
+        channels = c.feature_channels
+        self.rpn_head.build((None, None, None, channels))
+        regions = [(None, None, n, n, channels) for n in (c.box_pool_size, c.mask_pool_size)]
+        if c.neck == "fpn":
+            stages = {f"res{i}": self.backbone.stage_channels(i) for i in range(2, 6)}
+            self.fpn.build({stage: (None, None, None, n) for stage, n in stages.items()})
+        else:
+            self.res5.build(regions[0])
+            regions = [self.res5.compute_output_shape(shape) for shape in regions]
+        self.box_head.build(regions[0])
         if c.mask:
-            self.mask_head.build((None, None, mask, mask, c.fpn_channels))
+            self.mask_head.build(regions[1])
         self.built = True
 
     def build(self, input_shape=None):
@@ -136,7 +148,7 @@ class MaskRCNN(keras.Model):
         """What `call` returns, and what lies before it.
 
         Returns:
-            The outputs of `call`, `"features"` (a dict of maps by level, `p2`..`p6`),
+            The outputs of `call`, `"features"` (a dict of maps by level, `p2`..`p6` or `res4`),
             `"proposals"` (B, R, 4) xyxy pixels, best first, and `"proposal_logits"` (B, R).
         """
         images, image_sizes = check_inputs(x)
@@ -156,32 +168,40 @@ class MaskRCNN(keras.Model):
         }
 
     def extract_features(self, images, image_sizes, training=False) -> dict[str, tf.Tensor]:
-        """The levels p2 to p6 of the pyramid from RGB pixels."""
+        """The levels p2 to p6 of the pyramid, or stage 4 alone (C4), from RGB pixels."""
         c = self.config
         pixels = normalize_and_pad(images, image_sizes, c.pixel_mean, c.pixel_std, c.size_divisor)
         stages = self.backbone(tf.cast(pixels, self.compute_dtype), training=training)
-        return self.fpn(stages, training=training)
+        return self.fpn(stages, training=training) if c.neck == "fpn" else {"res4": stages["res4"]}
 
     def run_rpn(self, features):
         """For each level: objectness logits (B, A_i), box deltas (B, A_i, 4), anchors (A_i, 4)."""
+        c = self.config
         logits, deltas, anchors = [], [], []
-        for level, sizes in zip(self.config.levels, self.config.anchor_sizes, strict=True):
+        image_size = tf.shape(features[c.levels[0]])[1:3] * STRIDES[c.levels[0]]
+        for level, sizes in zip(c.levels, c.anchor_sizes, strict=True):
             level_logits, level_deltas = self.rpn_head(features[level])
             _, height, width, _ = tf.unstack(tf.shape(features[level]))
-            ratios = self.config.anchor_aspect_ratios
             logits.append(level_logits)
             deltas.append(level_deltas)
-            anchors.append(make_anchors(height, width, STRIDES[level], sizes, ratios))
+            shape = (height, width, STRIDES[level], sizes)
+            style = (c.anchor_aspect_ratios, c.anchor_style)
+            anchors.append(make_anchors(*shape, *style, image_size))
         return logits, deltas, anchors
 
-    def run_box_branch(self, features, boxes):
+    def run_box_branch(self, features, boxes, training=False):
         """Class logits (B, R, K + 1) and box deltas (B, R, K, 4) of regions (B, R, 4)."""
-        return self.box_head(self.box_roi_align([features[p] for p in ROI_LEVELS], boxes))
+        regions = self._cut_out(self.box_roi_align, features, boxes, training)
+        return self.box_head(regions, training=training)
 
-    def run_mask_branch(self, features, boxes, classes):
+    def run_mask_branch(self, features, boxes, classes, training=False):
         """Mask logits (B, R, m, m) of regions (B, R, 4), each of its class (B, R)."""
-        pooled = self.mask_roi_align([features[p] for p in ROI_LEVELS], boxes)
-        return self.mask_head(pooled, classes)
+        regions = self._cut_out(self.mask_roi_align, features, boxes, training)
+        return self.mask_head(regions, classes, training=training)
+
+    def _cut_out(self, roi_align, features, boxes, training):
+        regions = roi_align([features[level] for level in self.config.roi_levels], boxes)
+        return self.res5(regions, training=training) if self.config.neck == "c4" else regions
 
     def detect(self, features, proposals, num_proposals, image_sizes) -> dict[str, tf.Tensor]:
         """The final boxes, scores and classes."""
@@ -196,6 +216,7 @@ class MaskRCNN(keras.Model):
             nms_threshold=self.config.box_nms_threshold,
             detections_per_image=self.config.box_detections_per_image,
             regression_weights=self.config.box_regression_weights,
+            min_size=self.config.box_min_size,
         )
 
     def detect_masks(self, features, detections) -> tf.Tensor:
@@ -206,7 +227,7 @@ class MaskRCNN(keras.Model):
         masks = tf.where((classes >= 0)[..., None, None], masks, 0.0)
         detections_per_image = self.config.box_detections_per_image
         masks = tf.pad(masks, [[0, 0], [0, detections_per_image - most], [0, 0], [0, 0]])
-        size = 2 * self.config.mask_pool_size
+        size = self.config.mask_size
         return tf.ensure_shape(masks, (None, detections_per_image, size, size))
 
     def training_losses(self, x, y, training: bool = True) -> dict[str, tf.Tensor]:
@@ -240,7 +261,7 @@ class MaskRCNN(keras.Model):
         proposals, _, num_proposals = self.proposals["train"](logits, deltas, anchors, image_sizes)
         seed = self._next_seed()
         regions = proposal_targets(proposals, num_proposals, gt_boxes, gt_classes, c, seed)
-        class_logits, deltas = self.run_box_branch(features, regions.boxes)
+        class_logits, deltas = self.run_box_branch(features, regions.boxes, training)
         losses |= box_losses(
             class_logits,
             deltas,
@@ -251,7 +272,7 @@ class MaskRCNN(keras.Model):
             c.box_smooth_l1_beta,
         )
         if c.mask:
-            losses["mask_loss"] = self._mask_loss(features, regions, gt_boxes, gt_masks)
+            losses["mask_loss"] = self._mask_loss(features, regions, gt_boxes, gt_masks, training)
         return losses
 
     def _next_seed(self):
@@ -259,16 +280,15 @@ class MaskRCNN(keras.Model):
         self.sampling_seed.assign(seed + [0, 1])
         return seed
 
-    def _mask_loss(self, features, regions, gt_boxes, gt_masks):
+    def _mask_loss(self, features, regions, gt_boxes, gt_masks, training):
         """The mask branch runs on the foreground only, which comes first."""
         counts = tf.reduce_sum(tf.cast(regions.foreground, tf.int32), axis=1)
         most = tf.maximum(tf.reduce_max(counts), 1)
         boxes, classes = regions.boxes[:, :most], regions.classes[:, :most]
         foreground, matched = regions.foreground[:, :most], regions.matched[:, :most]
         classes = tf.where(foreground, classes, 0)
-        logits = self.run_mask_branch(features, boxes, classes)
-        size = 2 * self.config.mask_pool_size
-        targets = mask_targets(boxes, matched, gt_boxes, gt_masks, size)
+        logits = self.run_mask_branch(features, boxes, classes, training)
+        targets = mask_targets(boxes, matched, gt_boxes, gt_masks, self.config.mask_size)
         return mask_loss(logits, targets, foreground)
 
     def train_step(self, data):
@@ -314,28 +334,32 @@ class MaskRCNN(keras.Model):
 
         return predict(self, x, batch_size, verbose, steps, callbacks, augment)
 
-    def import_weights(self, path: str | os.PathLike) -> None:
+    def import_weights(self, path: str | os.PathLike):
         """Loads a published checkpoint into this model; see `weights.checkpoint.import_weights`."""
         from keras_maskrcnn.weights.checkpoint import import_weights
 
-        import_weights(self, path)
+        return import_weights(self, path)
 
     @classmethod
     def from_checkpoint(cls, path: str | os.PathLike, **overrides) -> "MaskRCNN":
         """The model that a published checkpoint holds, with its weights.
 
+        Of a backbone, it is a model on this backbone whose other weights are new.
+
         Args:
-            path: A Detectron2 `.pkl`.
+            path: A Detectron2 or Detectron `.pkl`, a torchvision `.pth`, or a keras.applications
+                `.h5`; see `weights.checkpoint.read_checkpoint`.
             **overrides: Fields of the config to change.
 
         Raises:
-            ValueError: Not a checkpoint of a model of this package.
+            ValueError: Not a checkpoint of a model of this package, or one of another shape than
+                the overrides ask for.
         """
         from keras_maskrcnn.weights.checkpoint import read_checkpoint
 
         checkpoint = read_checkpoint(path)
-        model = cls(checkpoint.config(), **overrides)
-        model.import_weights(path)
+        model = cls({**checkpoint.config(), **overrides})
+        checkpoint.load_into(model)
         return model
 
     @classmethod

@@ -117,7 +117,7 @@ def load_weights(model: MaskRCNN, path: str | os.PathLike) -> None:
     if path.name.endswith(".weights.h5"):
         model.load_weights(path)
         return
-    classes = read_checkpoint(path).config()["num_classes"]
+    classes = read_checkpoint(path).config().get("num_classes", model.config.num_classes)
     transfer_weights(model, classes, lambda source: source.import_weights(path))
     if classes != model.config.num_classes:
         _say(

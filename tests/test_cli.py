@@ -13,6 +13,7 @@ import keras_maskrcnn as km
 from keras_maskrcnn import cli_parser, training_run
 from keras_maskrcnn.cli import main
 from keras_maskrcnn.weights import detectron2
+from keras_maskrcnn.weights.layout import sources
 from keras_maskrcnn.weights.presets import PRESETS
 
 NARROW = [
@@ -183,7 +184,7 @@ def write_detectron2(path, model):
     """A checkpoint of Detectron2's layout with random tensors for `model`."""
     rng = np.random.default_rng(0)
     tensors = {}
-    for variable, name, _ in detectron2.sources(model):
+    for variable, name, _ in sources(model, detectron2):
         shape = tuple(variable.shape)[::-1]
         shape = (*shape[:2], *shape[2:][::-1]) if len(shape) == 4 else shape
         if name.endswith("mask_head.predictor.weight"):

@@ -174,3 +174,27 @@ def test_impossible_value(field, value, message):
 def test_contradicting_fields(fields, message):
     with pytest.raises(ValueError, match=message):
         MaskRCNNConfig(**fields)
+
+
+def test_the_neck_has_its_own_defaults():
+    config = MaskRCNNConfig(neck="c4")
+    assert config.anchor_sizes == ((32.0, 64.0, 128.0, 256.0, 512.0),)
+    assert (config.rpn_pre_nms_top_n_train, config.rpn_pre_nms_top_n_test) == (12000, 6000)
+    assert (config.box_head_units, config.mask_head_channels, config.mask_size) == ((), (), 14)
+    assert (config.levels, config.roi_levels, config.size_divisor) == (("res4",), ("res4",), 1)
+    assert MaskRCNNConfig(neck="c4", box_pool_size=7).box_pool_size == 7
+    assert MaskRCNNConfig.from_yaml(config.to_yaml()) == config
+    assert MaskRCNNConfig().mask_size == 28
+
+
+def test_heads_have_the_group_norm_of_the_backbone_unless_told():
+    assert MaskRCNNConfig(norm="group_norm").head_norm == "group_norm"
+    assert MaskRCNNConfig(norm="batch_norm").head_norm == "none"
+    assert MaskRCNNConfig(norm="group_norm", head_norm="none").head_norm == "none"
+
+
+def test_the_eight_architectures_are_shipped():
+    for backbone in ("resnet50", "resnet101", "resnext50_32x4d", "resnext101_32x8d"):
+        for neck in ("c4", "fpn"):
+            config = MaskRCNNConfig.from_name(f"mask_rcnn_{backbone}_{neck}")
+            assert (config.backbone, config.neck) == (backbone, neck)

@@ -1,18 +1,23 @@
-"""Every stage of R50-FPN against what Detectron2 computed, and one training step."""
+"""Every stage of every architecture against what the references computed, and training steps."""
 
 import json
+import pathlib
 import sys
 
 import cv2
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from pycocotools import mask as coco_mask
 
-from keras_maskrcnn import MaskRCNN
 from keras_maskrcnn.weights import detectron2
+from keras_maskrcnn.weights.layout import sources
 
-NAME = "detectron2_mask_rcnn_r50_fpn"
+BENCHMARKS = pathlib.Path(__file__).resolve().parents[1] / "benchmarks"
+SHALLOW = [f"detectron2_mask_rcnn_{name}" for name in ("r50_fpn", "r50_c4", "x50_fpn", "x50_c4")]
+SHALLOW += ["torchvision_mask_rcnn_r50_fpn", "torchvision_mask_rcnn_r50_fpn_v2"]
+DEEP = [f"detectron2_mask_rcnn_{name}" for name in ("r101_fpn", "r101_c4", "x101_fpn", "x101_c4")]
 LOSSES = {
     "rpn_objectness_loss": "loss_rpn_cls",
     "rpn_box_loss": "loss_rpn_loc",
@@ -23,76 +28,60 @@ LOSSES = {
 
 
 @pytest.fixture(scope="module")
-def goldens(shared):
-    folder = shared / "goldens"
-    sys.path.insert(0, str(folder))
-    yield folder
-    sys.path.remove(str(folder))
+def golden(shared):
+    """The golden of a name, as `benchmarks/parity.py` compares it."""
+    sys.path.insert(0, str(BENCHMARKS))
+    import parity
+
+    yield lambda name: parity.Golden(shared / "goldens", name)
+    sys.path.remove(str(BENCHMARKS))
 
 
-@pytest.fixture(scope="module")
-def checkpoint(goldens, tmp_path_factory):
-    import seeded_weights
-
-    path = tmp_path_factory.mktemp("checkpoint") / "r50_fpn.pkl"
-    seeded_weights.main(NAME, str(path))
-    return path
+def assert_same_model(golden, images):
+    model = golden.model()
+    for image in images:
+        agreement = golden.compare(model, image)
+        assert max(agreement.excess().values()) <= 1, (image, agreement)
 
 
-@pytest.fixture(scope="module")
-def stages(goldens, checkpoint):
-    model = MaskRCNN.from_checkpoint(checkpoint)
-    run = tf.function(lambda images: model.stages({"images": images}))
-    return lambda image: tf.nest.map_structure(
-        lambda value: value.numpy(), run(tf.constant(read(goldens, f"{image}.png")[None]))
-    )
+@pytest.mark.parametrize("name", SHALLOW)
+def test_inference(golden, name):
+    if name.startswith("torchvision"):
+        pytest.importorskip("torch")
+    assert_same_model(golden(name), ["crowd_320", "kitchen_320"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", DEEP)
+def test_inference_of_deep_models(golden, name):
+    assert_same_model(golden(name), golden(name).images)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in SHALLOW if "c4" not in name])
+def test_inference_at_800_pixels(golden, name):
+    if name.startswith("torchvision"):
+        pytest.importorskip("torch")
+    assert_same_model(golden(name), ["crowd_800"])
 
 
 def read(goldens, name):
     return cv2.imread(str(goldens / "images" / name))[:, :, ::-1].astype(np.float32)
 
 
-@pytest.mark.parametrize("image", ["crowd_320", "kitchen_320", "crowd_800"])
-def test_inference(goldens, stages, image):
-    from compare import agreement
-
-    ours = stages(image)
-    expected = np.load(goldens / f"{NAME}.npz")
-    strides = json.loads((goldens / f"{NAME}.json").read_text())["stages"][image]
-    for level, entry in strides.items():
-        down, right, channel = entry["sample_stride_hwc"]
-        features = ours["features"][level]
-        assert list(features.shape) == entry["shape_nhwc"]
-        theirs = expected[f"{image}/features/{level}"]
-        np.testing.assert_allclose(
-            features[0, ::down, ::right, ::channel], theirs, atol=1e-5 * np.abs(theirs).max()
-        )
-    np.testing.assert_allclose(
-        ours["proposal_logits"][0], expected[f"{image}/proposals/logits"], atol=1e-4
-    )
-    proposals = expected[f"{image}/proposals/boxes"]
-    same = np.abs(ours["proposals"][0] - proposals).max(axis=1) < 0.01
-    assert same.mean() >= 0.99  # proposals whose logits tie may swap places
-    parts = ("boxes", "scores", "classes", "masks")
-    number = ours["num_detections"][0]
-    result = agreement(
-        {part: ours[part][0, :number] for part in parts},
-        {part: expected[f"{image}/detections/{part}"] for part in parts},
-        box_iou=0.99,
-    )
-    assert result["found"] >= 0.99
-    assert result["score"] <= 1e-4
-    assert result["mask_cells"] >= 0.999
-
-
-@pytest.fixture(scope="module")
-def training_step(goldens, checkpoint):
+@pytest.fixture(
+    scope="module", params=["detectron2_mask_rcnn_r50_fpn", "detectron2_mask_rcnn_r50_c4"]
+)
+def training_step(golden, request):
     """The reference's step; ours: losses, gradient by reference name, targets."""
-    expected = json.loads((goldens / f"{NAME}_train.json").read_text())
-    model = MaskRCNN.from_checkpoint(
-        checkpoint, rpn_batch_size_per_image=1_000_000, box_batch_size_per_image=2048
+    golden = golden(request.param)
+    expected = json.loads((golden.folder / f"{golden.name}_train.json").read_text())
+    model = golden.model(
+        rpn_batch_size_per_image=1_000_000,
+        box_batch_size_per_image=2048,
+        rpn_post_nms_top_n_train=expected["settings"]["RPN.POST_NMS_TOPK_TRAIN"],
     )
-    x, y = training_batch(goldens, expected["batch"])
+    x, y = training_batch(golden.folder, expected["batch"])
 
     @tf.function
     def step():
@@ -102,7 +91,7 @@ def training_step(goldens, checkpoint):
         return losses, [tf.norm(g) for g in tape.gradient(total, model.trainable_weights)]
 
     losses, norms = step()
-    names = {source.variable.path: source.name for source in detectron2.sources(model)}
+    names = {source.variable.path: source.name for source in sources(model, detectron2)}
     gradients = {
         names[variable.path]: float(norm)
         for variable, norm in zip(model.trainable_weights, norms, strict=True)
@@ -176,3 +165,33 @@ def test_training_counts(training_step):
     }
     for name, chosen in counts.items():
         assert np.sum(chosen) / 2 == expected["counts"][name], name
+
+
+def five_steps(golden):
+    """The losses of five steps on one photo, 128 pixels high."""
+    keras.utils.set_random_seed(0)
+    model = golden.model(
+        rpn_pre_nms_top_n_train=500, rpn_post_nms_top_n_train=50, box_batch_size_per_image=32
+    )
+    model.compile(optimizer=keras.optimizers.SGD(0.002, momentum=0.9, clipnorm=10.0))
+    file = golden.folder / "detectron2_mask_rcnn_r50_fpn_train.json"
+    x, y = training_batch(golden.folder, json.loads(file.read_text())["batch"][:1])
+    scale = 128 / x["images"].shape[1]
+    image = cv2.resize(x["images"][0], None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    y["boxes"] *= scale
+    x = {"images": image[None]}
+    return [model.train_on_batch(x, y, return_dict=True)["loss"] for _ in range(5)]
+
+
+def test_one_architecture_learns(golden):
+    losses = five_steps(golden("detectron2_mask_rcnn_x50_c4"))
+    assert np.isfinite(losses).all()
+    assert max(losses[-2:]) < losses[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*SHALLOW[:3], *DEEP])
+def test_every_architecture_learns(golden, name):
+    losses = five_steps(golden(name))
+    assert np.isfinite(losses).all()
+    assert max(losses[-2:]) < losses[0]

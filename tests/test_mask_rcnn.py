@@ -229,3 +229,56 @@ def test_summary(model, capsys):
 def test_wrong_calls(model, x, message):
     with pytest.raises(ValueError, match=message):
         model(x)
+
+
+@pytest.fixture
+def c4(small_config):
+    """The small model with stage 5 as its head."""
+    fields = small_config.to_dict()
+    for name in ("anchor_sizes", "box_pool_size", "box_head_units", "mask_head_channels"):
+        fields.pop(name)
+    keras.utils.set_random_seed(0)
+    return km.MaskRCNN({**fields, "neck": "c4"}, box_score_threshold=0.0)
+
+
+def test_c4_has_one_level_and_masks_of_14_cells(c4, batch):
+    x, _ = batch
+    stages = c4.stages({"images": x["images"][:, :50, :77], "image_sizes": [[50, 77], [48, 77]]})
+    assert {name: value.shape for name, value in stages["features"].items()} == {
+        "res4": (2, 4, 5, 128)  # 50 / 16 and 77 / 16 rounded up: not padded
+    }
+    assert stages["masks"].shape == (2, 20, 14, 14)
+    assert (stages["num_detections"].numpy() > 0).all()
+
+
+@pytest.mark.parametrize("mask", [True, False])
+def test_c4_learns_and_saves(c4, batch, tmp_path, mask):
+    keras.utils.set_random_seed(0)
+    model = km.MaskRCNN(c4.config, mask=mask)
+    model.compile(optimizer=keras.optimizers.AdamW(2e-3))
+    loss = model.fit(repeated(batch), epochs=8, verbose=0, shuffle=False).history["loss"]
+    assert loss[-1] < 0.6 * loss[0]
+    model.save(tmp_path / "m.keras")
+    loaded = keras.models.load_model(tmp_path / "m.keras")
+    np.testing.assert_array_equal(loaded(batch[0])["scores"], model(batch[0])["scores"])
+
+
+def test_both_branches_of_c4_share_stage_5(c4, batch):
+    x, y = batch
+    with tf.GradientTape(persistent=True) as tape:
+        losses = c4.training_losses(x, y)
+    for name in ("box_class_loss", "mask_loss"):
+        assert tape.gradient(losses[name], c4.res5.blocks[0].conv1.kernel.value) is not None
+
+
+def test_heads_with_batch_norm_train_and_keep_statistics(small_config, batch):
+    """The structure of torchvision's second version, small."""
+    model = km.MaskRCNN(
+        small_config, head_norm="batch_norm", box_head_channels=(16,), rpn_conv_depth=2
+    )
+    before = {weight.path: weight.numpy() for weight in model.non_trainable_weights}
+    model.compile(optimizer=keras.optimizers.SGD(0.001))
+    model.train_on_batch(*batch)
+    moved = [w.path for w in model.non_trainable_weights if np.any(w.numpy() != before[w.path])]
+    for head in ("fpn", "box_head", "mask_head"):
+        assert any(head in path for path in moved), head

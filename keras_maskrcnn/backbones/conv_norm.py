@@ -1,5 +1,7 @@
 """A convolution with its normalisation and activation, fused where nothing of it trains."""
 
+import functools
+
 import keras
 import tensorflow as tf
 
@@ -20,6 +22,7 @@ class ConvNorm(keras.layers.Layer):
         strides: Stride in both directions.
         groups: Groups of a grouped convolution.
         norm: `"frozen_batch_norm"`, `"batch_norm"`, `"group_norm"`, or None for a plain bias.
+        epsilon: What the norm adds to a variance.
         activation: A Keras activation, or None.
         kernel_initializer: A Keras initializer.
 
@@ -39,6 +42,7 @@ class ConvNorm(keras.layers.Layer):
         strides: int = 1,
         groups: int = 1,
         norm: str | None = None,
+        epsilon: float = EPSILON,
         activation: str | None = None,
         kernel_initializer="he_normal",
         **kwargs,
@@ -49,6 +53,7 @@ class ConvNorm(keras.layers.Layer):
         self.strides = strides
         self.groups = groups
         self.norm_name = norm
+        self.epsilon = epsilon
         self.activation = keras.activations.get(activation)
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.norm = self._make_norm(norm)
@@ -58,12 +63,12 @@ class ConvNorm(keras.layers.Layer):
             return None
         if norm == "group_norm":
             return keras.layers.GroupNormalization(
-                groups=32, epsilon=EPSILON, dtype=self.dtype_policy, name="norm"
+                groups=32, epsilon=self.epsilon, dtype=self.dtype_policy, name="norm"
             )
         layers = {"batch_norm": FusedBatchNorm, "frozen_batch_norm": FrozenBatchNorm}
         if norm not in layers:
             raise ValueError(f"norm must be None, 'group_norm' or one of {list(layers)}: {norm!r}")
-        return layers[norm](dtype=self.dtype_policy, name="norm")
+        return layers[norm](epsilon=self.epsilon, dtype=self.dtype_policy, name="norm")
 
     def build(self, input_shape):
         channels = input_shape[-1]
@@ -96,12 +101,15 @@ class ConvNorm(keras.layers.Layer):
         return self.activation(outputs)
 
     def _convolve(self, inputs, kernel):
+        convolve = tf.nn.conv2d
+        if self.groups > 1 and not _has_gradients_of_groups():
+            convolve = _grouped_convolution
         if self.strides == 1:
-            return tf.nn.conv2d(inputs, kernel, 1, "SAME")
+            return convolve(inputs, kernel, 1, "SAME")
         # oneDNN has gradients for "VALID", not for explicit padding.
         margin = self.kernel_size // 2
         inputs = tf.pad(inputs, [[0, 0], [margin, margin], [margin, margin], [0, 0]])
-        return tf.nn.conv2d(inputs, kernel, self.strides, "VALID")
+        return convolve(inputs, kernel, self.strides, "VALID")
 
     def compute_output_shape(self, input_shape):
         batch, height, width, _ = input_shape
@@ -120,9 +128,46 @@ class ConvNorm(keras.layers.Layer):
             "strides": self.strides,
             "groups": self.groups,
             "norm": self.norm_name,
+            "epsilon": self.epsilon,
             "activation": keras.activations.serialize(self.activation),
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
         }
+
+
+@functools.cache
+def _has_gradients_of_groups() -> bool:
+    """Whether the device trains grouped convolutions: a GPU does, a CPU only with oneDNN."""
+    try:
+        with tf.init_scope():
+            tf.raw_ops.Conv2DBackpropInput(
+                input_sizes=[1, 3, 3, 4],
+                filter=tf.ones((3, 3, 2, 4)),
+                out_backprop=tf.ones((1, 3, 3, 4)),
+                strides=[1, 1, 1, 1],
+                padding="SAME",
+            )
+    except tf.errors.OpError:
+        return False
+    return True
+
+
+def _grouped_convolution(inputs, kernel, strides, padding):
+    """`tf.nn.conv2d` of a kernel (h, w, C / groups, filters), its gradients group by group."""
+
+    @tf.custom_gradient
+    def convolve(inputs, kernel):
+        def gradient(upstream):
+            groups = inputs.shape[-1] // kernel.shape[2]
+            with tf.GradientTape() as tape:
+                tape.watch([inputs, kernel])
+                parts = zip(tf.split(inputs, groups, -1), tf.split(kernel, groups, -1), strict=True)
+                outputs = [tf.nn.conv2d(x, k, strides, padding) for x, k in parts]
+                outputs = tf.concat(outputs, axis=-1)
+            return tape.gradient(outputs, [inputs, kernel], upstream)
+
+        return tf.nn.conv2d(inputs, kernel, strides, padding), gradient
+
+    return convolve(inputs, kernel)
 
 
 @keras.saving.register_keras_serializable(package="keras_maskrcnn")
@@ -161,7 +206,15 @@ class FusedBatchNorm(keras.layers.BatchNormalization):
 
 @keras.saving.register_keras_serializable(package="keras_maskrcnn")
 class FrozenBatchNorm(keras.layers.Layer):
-    """A batch norm of which nothing ever trains, whatever `trainable` says (Detectron2)."""
+    """A batch norm of which nothing ever trains, whatever `trainable` says (Detectron2).
+
+    Args:
+        epsilon: What is added to the variance; 0 in torchvision's first detection weights.
+    """
+
+    def __init__(self, epsilon: float = EPSILON, **kwargs):
+        super().__init__(**kwargs)
+        self.epsilon = epsilon
 
     def build(self, input_shape):
         for name, initial in (
@@ -185,9 +238,12 @@ class FrozenBatchNorm(keras.layers.Layer):
 
     def affine(self):
         """Scale and offset (C,) that the layer comes to."""
-        scale = self.gamma * tf.math.rsqrt(self.moving_variance + EPSILON)
+        scale = self.gamma * tf.math.rsqrt(self.moving_variance + self.epsilon)
         return scale, self.beta - self.moving_mean * scale
 
     def call(self, inputs):
         scale, offset = self.affine()
         return inputs * tf.cast(scale, inputs.dtype) + tf.cast(offset, inputs.dtype)
+
+    def get_config(self):
+        return {**super().get_config(), "epsilon": self.epsilon}

@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from keras_maskrcnn.backbones.conv_norm import ConvNorm
+from keras_maskrcnn.backbones.conv_norm import EPSILON, ConvNorm
 
 STAGES = ("res2", "res3", "res4", "res5")
 
@@ -14,7 +14,8 @@ class FPN(keras.layers.Layer):
 
     Args:
         channels: Channels of every level.
-        norm: None, or `"group_norm"` as in Detectron2's GN baselines.
+        norm: See `ConvNorm`; None in the paper.
+        epsilon: See `ConvNorm`.
 
     Call arguments:
         features: `{"res2": (B, H/4, W/4, C2), ..., "res5": (B, H/32, W/32, C5)}`; H and W are
@@ -24,11 +25,19 @@ class FPN(keras.layers.Layer):
         `{"p2": (B, H/4, W/4, channels), ..., "p6": ...}`; p6 is p5 at stride 2.
     """
 
-    def __init__(self, channels: int = 256, norm: str | None = None, **kwargs):
+    def __init__(
+        self, channels: int = 256, norm: str | None = None, epsilon: float = EPSILON, **kwargs
+    ):
         super().__init__(**kwargs)
         self.channels = channels
         self.norm_name = norm
-        common = {"norm": norm, "kernel_initializer": "lecun_uniform", "dtype": self.dtype_policy}
+        self.epsilon = epsilon
+        common = {
+            "norm": norm,
+            "epsilon": epsilon,
+            "kernel_initializer": "lecun_uniform",
+            "dtype": self.dtype_policy,
+        }
         self.lateral = [ConvNorm(channels, 1, name=f"lateral{i}", **common) for i in range(2, 6)]
         self.output_convs = [
             ConvNorm(channels, 3, name=f"output{i}", **common) for i in range(2, 6)
@@ -56,7 +65,12 @@ class FPN(keras.layers.Layer):
         return pyramid
 
     def get_config(self):
-        return {**super().get_config(), "channels": self.channels, "norm": self.norm_name}
+        return {
+            **super().get_config(),
+            "channels": self.channels,
+            "norm": self.norm_name,
+            "epsilon": self.epsilon,
+        }
 
 
 def _double(features):

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
-from keras_maskrcnn.backbones.conv_norm import ConvNorm
+from keras_maskrcnn.backbones.conv_norm import EPSILON, ConvNorm
 
 
 def he_fan_out() -> keras.initializers.Initializer:
@@ -44,6 +44,7 @@ class Bottleneck(keras.layers.Layer):
         groups: Groups of the 3x3 convolution.
         stride_in_1x1: Whether the first convolution strides, or the 3x3 one.
         norm: See `ConvNorm`.
+        epsilon: See `ConvNorm`.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Bottleneck(keras.layers.Layer):
         groups: int = 1,
         stride_in_1x1: bool = True,
         norm: str = "frozen_batch_norm",
+        epsilon: float = EPSILON,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -65,6 +67,7 @@ class Bottleneck(keras.layers.Layer):
         self.groups = groups
         self.stride_in_1x1 = stride_in_1x1
         self.norm_name = norm
+        self.epsilon = epsilon
         first, second = (strides, 1) if stride_in_1x1 else (1, strides)
         width = bottleneck_filters
         self.conv1 = self._conv(width, 1, first, activation="relu", name="conv1")
@@ -78,6 +81,7 @@ class Bottleneck(keras.layers.Layer):
         return ConvNorm(
             *args,
             norm=self.norm_name,
+            epsilon=self.epsilon,
             kernel_initializer=he_fan_out(),
             dtype=self.dtype_policy,
             **kwargs,
@@ -113,25 +117,74 @@ class Bottleneck(keras.layers.Layer):
             "groups": self.groups,
             "stride_in_1x1": self.stride_in_1x1,
             "norm": self.norm_name,
+            "epsilon": self.epsilon,
         }
+
+
+def make_stage(
+    stage: int,
+    architecture: str,
+    width: int,
+    stride_in_1x1: bool,
+    norm: str,
+    epsilon: float,
+    dtype=None,
+) -> list[Bottleneck]:
+    """The blocks of stage 2, 3, 4 or 5; its output has `width * 2**stage` channels.
+
+    Args:
+        stage: Which; all but stage 2 halve height and width.
+        architecture: A name of `ARCHITECTURES`.
+        width: Channels of the stem.
+        stride_in_1x1: See `Bottleneck`.
+        norm: See `ConvNorm`.
+        epsilon: See `ConvNorm`.
+        dtype: Keras dtype policy.
+
+    Raises:
+        ValueError: An unknown architecture.
+    """
+    if architecture not in ARCHITECTURES:
+        raise ValueError(
+            f"Unknown architecture {architecture!r}; there are {', '.join(ARCHITECTURES)}."
+        )
+    blocks, groups, width_factor = ARCHITECTURES[architecture]
+    return [
+        Bottleneck(
+            width * 2**stage,
+            width * width_factor * 2 ** (stage - 2),
+            strides=2 if block == 0 and stage > 2 else 1,
+            projection=block == 0,
+            groups=groups,
+            stride_in_1x1=stride_in_1x1,
+            norm=norm,
+            epsilon=epsilon,
+            dtype=dtype,
+            name=f"res{stage}_{block}",
+        )
+        for block in range(blocks[stage - 2])
+    ]
 
 
 @keras.saving.register_keras_serializable(package="keras_maskrcnn")
 class ResNet(keras.layers.Layer):
-    """The four stages of a ResNet or ResNeXt behind its stem.
+    """The stages of a ResNet or ResNeXt behind its stem.
 
     Args:
         architecture: A name of `ARCHITECTURES`.
         width: Channels of the stem; stage i has `width * 2**i` output channels. 64 in the paper.
         stride_in_1x1: Whether a block strides in its first convolution or in the 3x3 one.
         norm: See `ConvNorm`.
+        epsilon: See `ConvNorm`.
         freeze_at: How many parts never train: 1 the stem, 2 the stem and stage 2, and so on.
+        last_stage: 5, or 4 where stage 5 is the head of the regions (C4).
 
     Call arguments:
         inputs: (B, H, W, 3) normalised pixels.
 
     Returns:
-        `{"res2": ..., "res3": ..., "res4": ..., "res5": ...}` at strides 4, 8, 16 and 32.
+        `{"res2": ..., "res3": ..., "res4": ..., "res5": ...}` at strides 4, 8, 16 and 32, up to
+        the last stage.
 
     Example:
         >>> features = ResNet("resnet14", width=16)(tf.zeros((1, 64, 64, 3)))
@@ -145,51 +198,37 @@ class ResNet(keras.layers.Layer):
         width: int = 64,
         stride_in_1x1: bool = True,
         norm: str = "frozen_batch_norm",
+        epsilon: float = EPSILON,
         freeze_at: int = 0,
+        last_stage: int = 5,
         **kwargs,
     ):
         super().__init__(**kwargs)
-        if architecture not in ARCHITECTURES:
-            raise ValueError(
-                f"Unknown architecture {architecture!r}; there are {', '.join(ARCHITECTURES)}."
-            )
         self.architecture = architecture
         self.width = width
         self.stride_in_1x1 = stride_in_1x1
         self.norm_name = norm
+        self.epsilon = epsilon
         self.freeze_at = freeze_at
+        self.last_stage = last_stage
         self.stem = ConvNorm(
             width,
             7,
             strides=2,
             norm=norm,
+            epsilon=epsilon,
             activation="relu",
             kernel_initializer=he_fan_out(),
             dtype=self.dtype_policy,
             name="stem",
         )
-        self.stages = [self._make_stage(stage) for stage in range(2, 6)]
+        self.stages = [
+            make_stage(stage, architecture, width, stride_in_1x1, norm, epsilon, self.dtype_policy)
+            for stage in range(2, last_stage + 1)
+        ]
         parts = [[self.stem], *self.stages]
         for layer in sum(parts[:freeze_at], []):
             layer.trainable = False
-
-    def _make_stage(self, stage):
-        blocks, groups, width_factor = ARCHITECTURES[self.architecture]
-        bottleneck_filters = self.width * width_factor * 2 ** (stage - 2)
-        return [
-            Bottleneck(
-                self.stage_channels(stage),
-                bottleneck_filters,
-                strides=2 if block == 0 and stage > 2 else 1,
-                projection=block == 0,
-                groups=groups,
-                stride_in_1x1=self.stride_in_1x1,
-                norm=self.norm_name,
-                dtype=self.dtype_policy,
-                name=f"res{stage}_{block}",
-            )
-            for block in range(blocks[stage - 2])
-        ]
 
     def stage_channels(self, stage: int) -> int:
         """Channels of the output of stage 2, 3, 4 or 5."""
@@ -222,5 +261,7 @@ class ResNet(keras.layers.Layer):
             "width": self.width,
             "stride_in_1x1": self.stride_in_1x1,
             "norm": self.norm_name,
+            "epsilon": self.epsilon,
             "freeze_at": self.freeze_at,
+            "last_stage": self.last_stage,
         }

@@ -14,6 +14,11 @@ def box_area(boxes: tf.Tensor) -> tf.Tensor:
     return sides[..., 0] * sides[..., 1]
 
 
+def shortest_side(boxes: tf.Tensor) -> tf.Tensor:
+    """Width or height (...,) of boxes (..., 4), whichever is less; below 0 if inverted."""
+    return tf.reduce_min(boxes[..., 2:] - boxes[..., :2], axis=-1)
+
+
 def box_iou(boxes1: tf.Tensor, boxes2: tf.Tensor) -> tf.Tensor:
     """Intersection over union of (..., N, 4) with (..., M, 4) boxes: (..., N, M), 0..1."""
     x0, y0, x1, y1 = (boxes1[..., :, None, i] for i in range(4))

@@ -3,6 +3,7 @@
 from keras_maskrcnn.roi.box_head import BoxHead
 from keras_maskrcnn.roi.detect import detect
 from keras_maskrcnn.roi.mask_head import MaskHead
+from keras_maskrcnn.roi.res5 import Res5
 from keras_maskrcnn.roi.roi_align import RoIAlign
 
-__all__ = ["BoxHead", "MaskHead", "RoIAlign", "detect"]
+__all__ = ["BoxHead", "MaskHead", "Res5", "RoIAlign", "detect"]

@@ -1,31 +1,65 @@
 """The box branch: class scores and box deltas of each region (Fast R-CNN; FPN, 4.2)."""
 
+import math
 from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
 
+from keras_maskrcnn.backbones.conv_norm import EPSILON, ConvNorm
+from keras_maskrcnn.backbones.resnet import he_fan_out
+
 
 @keras.saving.register_keras_serializable(package="keras_maskrcnn")
 class BoxHead(keras.layers.Layer):
-    """Fully connected layers, then a class and a box predictor.
+    """3x3 convolutions and fully connected layers, if any, then a class and a box predictor.
+
+    Without fully connected layers, the mean over the region goes to the predictors (C4).
 
     Args:
         num_classes: Object classes, background not counted.
         units: Widths of the fully connected layers.
+        channels: Channels of the 3x3 convolutions before them.
+        norm: See `ConvNorm`; of the convolutions.
+        epsilon: See `ConvNorm`.
 
     Call arguments:
         features: (B, R, h, w, C) of each region.
+        training: Whether batch norms that train use the statistics of the batch.
 
     Returns:
         class logits (B, R, num_classes + 1), background last, and box deltas
         (B, R, num_classes, 4), both float32.
     """
 
-    def __init__(self, num_classes: int, units: Sequence[int] = (1024, 1024), **kwargs):
+    def __init__(
+        self,
+        num_classes: int,
+        units: Sequence[int] = (1024, 1024),
+        channels: Sequence[int] = (),
+        norm: str | None = None,
+        epsilon: float = EPSILON,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         self.num_classes = num_classes
         self.units = tuple(units)
+        self.channels = tuple(channels)
+        self.norm_name = norm
+        self.epsilon = epsilon
+        self.convs = [
+            ConvNorm(
+                width,
+                3,
+                norm=norm,
+                epsilon=epsilon,
+                activation="relu",
+                kernel_initializer=he_fan_out(),
+                dtype=self.dtype_policy,
+                name=f"conv{i}",
+            )
+            for i, width in enumerate(self.channels, start=1)
+        ]
         self.fully_connected = [
             keras.layers.Dense(
                 width,
@@ -49,17 +83,25 @@ class BoxHead(keras.layers.Layer):
 
     def build(self, input_shape):
         *_, height, width, channels = input_shape
-        inputs = height * width * channels
+        for conv in self.convs:
+            conv.build((None, None, None, channels))
+            channels = conv.filters
+        inputs = height * width * channels if self.units else channels
         for layer in self.fully_connected:
             layer.build((None, inputs))
             inputs = layer.units
         self.classes.build((None, inputs))
         self.deltas.build((None, inputs))
 
-    def call(self, features):
+    def call(self, features, training=False):
         batch, regions = tf.shape(features)[0], tf.shape(features)[1]
-        inputs = features.shape[2] * features.shape[3] * features.shape[4]
-        hidden = tf.reshape(features, [-1, inputs])
+        hidden = tf.reshape(features, [-1, *features.shape[2:]])
+        for conv in self.convs:
+            hidden = conv(hidden, training=training)
+        if self.units:
+            hidden = tf.reshape(hidden, [-1, math.prod(hidden.shape[1:])])
+        else:
+            hidden = tf.reduce_mean(hidden, axis=[1, 2])
         for layer in self.fully_connected:
             hidden = layer(hidden)
         logits = tf.reshape(self.classes(hidden), [batch, regions, self.num_classes + 1])
@@ -67,4 +109,11 @@ class BoxHead(keras.layers.Layer):
         return tf.cast(logits, tf.float32), tf.cast(deltas, tf.float32)
 
     def get_config(self):
-        return {**super().get_config(), "num_classes": self.num_classes, "units": self.units}
+        return {
+            **super().get_config(),
+            "num_classes": self.num_classes,
+            "units": self.units,
+            "channels": self.channels,
+            "norm": self.norm_name,
+            "epsilon": self.epsilon,
+        }

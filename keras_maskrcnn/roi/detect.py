@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from keras_maskrcnn.ops.boxes import clip_boxes, decode_boxes
+from keras_maskrcnn.ops.boxes import clip_boxes, decode_boxes, shortest_side
 from keras_maskrcnn.ops.nms import batched_nms
 
 
@@ -18,6 +18,7 @@ def detect(
     nms_threshold: float = 0.5,
     detections_per_image: int = 100,
     regression_weights: Sequence[float] = (10.0, 10.0, 5.0, 5.0),
+    min_size: float = 0.0,
 ) -> dict[str, tf.Tensor]:
     """Each proposal moved for each class, thinned per class, the best of all classes kept.
 
@@ -31,6 +32,7 @@ def detect(
         nms_threshold: IoU above which the lower-scored of two detections of a class is dropped.
         detections_per_image: D, the largest number of detections.
         regression_weights: Factors of (dx, dy, dw, dh) in `deltas`.
+        min_size: Detections with a side below this, in pixels, are dropped.
 
     Returns:
         `boxes` (B, D, 4) xyxy pixels, `scores` (B, D), `classes` (B, D) int32, -1 where padded,
@@ -40,8 +42,9 @@ def detect(
     boxes = decode_boxes(deltas, proposals[:, :, None, :], regression_weights)
     finite = tf.reduce_all(tf.math.is_finite(boxes), axis=-1) & tf.math.is_finite(scores)
     valid = tf.range(tf.shape(proposals)[1]) < num_proposals[:, None]
-    scores = tf.where(finite & valid[..., None], scores, 0.0)
     boxes = clip_boxes(tf.where(finite[..., None], boxes, 0.0), image_sizes)
+    large_enough = shortest_side(boxes) >= min_size
+    scores = tf.where(finite & valid[..., None] & large_enough, scores, 0.0)
     boxes, scores, classes, count = batched_nms(
         boxes,
         scores,

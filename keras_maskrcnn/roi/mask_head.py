@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
-from keras_maskrcnn.backbones.conv_norm import ConvNorm
+from keras_maskrcnn.backbones.conv_norm import EPSILON, ConvNorm
 from keras_maskrcnn.backbones.resnet import he_fan_out
 
 
@@ -20,11 +20,13 @@ class MaskHead(keras.layers.Layer):
         num_classes: Object classes.
         channels: Channels of the 3x3 convolutions.
         deconv_channels: Channels of the transposed convolution.
-        norm: None, or `"group_norm"` for the 3x3 convolutions.
+        norm: See `ConvNorm`; of the 3x3 convolutions.
+        epsilon: See `ConvNorm`.
 
     Call arguments:
         features: (B, R, m, m, C) of each region.
         class_ids: (B, R) int32, the class of each region; below 0 counts as class 0.
+        training: Whether batch norms that train use the statistics of the batch.
 
     Returns:
         Mask logits (B, R, 2m, 2m) float32 of that class.
@@ -36,6 +38,7 @@ class MaskHead(keras.layers.Layer):
         channels: Sequence[int] = (256, 256, 256, 256),
         deconv_channels: int = 256,
         norm: str | None = None,
+        epsilon: float = EPSILON,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -43,11 +46,13 @@ class MaskHead(keras.layers.Layer):
         self.channels = tuple(channels)
         self.deconv_channels = deconv_channels
         self.norm_name = norm
+        self.epsilon = epsilon
         self.convs = [
             ConvNorm(
                 width,
                 3,
                 norm=norm,
+                epsilon=epsilon,
                 activation="relu",
                 kernel_initializer=he_fan_out(),
                 dtype=self.dtype_policy,
@@ -80,11 +85,11 @@ class MaskHead(keras.layers.Layer):
             name="predictor_bias", shape=(self.num_classes,), initializer="zeros"
         )
 
-    def call(self, features, class_ids):
+    def call(self, features, class_ids, training=False):
         batch, regions = tf.shape(features)[0], tf.shape(features)[1]
         hidden = tf.reshape(features, [-1, *features.shape[2:]])
         for conv in self.convs:
-            hidden = conv(hidden)
+            hidden = conv(hidden, training=training)
         hidden = self.deconv(hidden)
         class_ids = tf.maximum(tf.reshape(class_ids, [-1]), 0)
         logits = tf.einsum("nhwc,nc->nhw", hidden, tf.gather(self.predictor_kernel, class_ids))
@@ -99,4 +104,5 @@ class MaskHead(keras.layers.Layer):
             "channels": self.channels,
             "deconv_channels": self.deconv_channels,
             "norm": self.norm_name,
+            "epsilon": self.epsilon,
         }

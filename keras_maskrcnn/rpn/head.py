@@ -11,8 +11,9 @@ class RPNHead(keras.layers.Layer):
     """Objectness and box deltas of every anchor of a feature map; shared by all levels.
 
     Args:
-        channels: Channels of the features and of the 3x3 convolution.
+        channels: Channels of the features and of the 3x3 convolutions.
         anchors_per_cell: Anchors at each cell.
+        conv_depth: 3x3 convolutions before the predictors; 1 in the paper.
 
     Call arguments:
         features: (B, H, W, channels).
@@ -22,11 +23,17 @@ class RPNHead(keras.layers.Layer):
         `make_anchors`.
     """
 
-    def __init__(self, channels: int = 256, anchors_per_cell: int = 3, **kwargs):
+    def __init__(
+        self, channels: int = 256, anchors_per_cell: int = 3, conv_depth: int = 1, **kwargs
+    ):
         super().__init__(**kwargs)
         self.channels = channels
         self.anchors_per_cell = anchors_per_cell
-        self.conv = self._conv(channels, 3, activation="relu", name="conv")
+        self.conv_depth = conv_depth
+        self.convs = [
+            self._conv(channels, 3, activation="relu", name=f"conv{i}")
+            for i in range(1, conv_depth + 1)
+        ]
         self.objectness = self._conv(anchors_per_cell, 1, name="objectness")
         self.deltas = self._conv(4 * anchors_per_cell, 1, name="deltas")
 
@@ -35,12 +42,13 @@ class RPNHead(keras.layers.Layer):
         return ConvNorm(*args, kernel_initializer=normal, dtype=self.dtype_policy, **kwargs)
 
     def build(self, input_shape):
-        self.conv.build(input_shape)
-        for predictor in (self.objectness, self.deltas):
-            predictor.build((None, None, None, self.channels))
+        for conv in (*self.convs, self.objectness, self.deltas):
+            conv.build((None, None, None, self.channels))
 
     def call(self, features):
-        hidden = self.conv(features)
+        hidden = features
+        for conv in self.convs:
+            hidden = conv(hidden)
         batch = tf.shape(features)[0]
         logits = tf.reshape(self.objectness(hidden), [batch, -1])
         deltas = tf.reshape(self.deltas(hidden), [batch, -1, 4])
@@ -51,4 +59,5 @@ class RPNHead(keras.layers.Layer):
             **super().get_config(),
             "channels": self.channels,
             "anchors_per_cell": self.anchors_per_cell,
+            "conv_depth": self.conv_depth,
         }

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
-from keras_maskrcnn.ops.boxes import box_area, clip_boxes, decode_boxes
+from keras_maskrcnn.ops.boxes import clip_boxes, decode_boxes, shortest_side
 from keras_maskrcnn.ops.nms import batched_nms
 
 
@@ -17,6 +17,8 @@ class ProposalLayer(keras.layers.Layer):
         pre_nms_top_n: Anchors kept of each level.
         post_nms_top_n: Proposals kept of each image.
         nms_threshold: IoU above which the lower-scored of two proposals of a level is dropped.
+        min_size: Proposals with a side below this, in pixels, are dropped; those of no area
+            always are.
 
     Call arguments:
         logits: For each level, (B, A_i) float32 objectness.
@@ -30,13 +32,21 @@ class ProposalLayer(keras.layers.Layer):
         carries a gradient.
     """
 
-    def __init__(self, pre_nms_top_n: int, post_nms_top_n: int, nms_threshold: float, **kwargs):
+    def __init__(
+        self,
+        pre_nms_top_n: int,
+        post_nms_top_n: int,
+        nms_threshold: float,
+        min_size: float = 0.0,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         self.supports_jit = False  # XLA has no suppression over a batch
         self.autocast = False  # half precision would round coordinates to whole pixels
         self.pre_nms_top_n = pre_nms_top_n
         self.post_nms_top_n = post_nms_top_n
         self.nms_threshold = nms_threshold
+        self.min_size = min_size
 
     def call(
         self,
@@ -74,7 +84,9 @@ class ProposalLayer(keras.layers.Layer):
         boxes = decode_boxes(tf.gather(deltas, indices, batch_dims=1), tf.gather(anchors, indices))
         finite = tf.reduce_all(tf.math.is_finite(boxes), axis=-1) & tf.math.is_finite(scores)
         boxes = clip_boxes(tf.where(finite[..., None], boxes, 0.0), image_sizes)
-        scores = tf.where(finite & (box_area(boxes) > 0.0), tf.nn.softplus(scores), 0.0)
+        side = shortest_side(boxes)
+        large_enough = (side > 0.0) & (side >= self.min_size)
+        scores = tf.where(finite & large_enough, tf.nn.softplus(scores), 0.0)
         missing = [[0, 0], [0, self.pre_nms_top_n - number]]
         boxes = tf.pad(boxes, [*missing, [0, 0]])
         return boxes, tf.pad(scores, missing)
@@ -85,4 +97,5 @@ class ProposalLayer(keras.layers.Layer):
             "pre_nms_top_n": self.pre_nms_top_n,
             "post_nms_top_n": self.post_nms_top_n,
             "nms_threshold": self.nms_threshold,
+            "min_size": self.min_size,
         }

@@ -1,10 +1,15 @@
 """Convolutions with their norms against explicit references."""
 
+import os
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_maskrcnn.backbones import conv_norm
 from keras_maskrcnn.backbones.conv_norm import EPSILON, ConvNorm, FrozenBatchNorm, FusedBatchNorm
 
 NORMS = [None, "frozen_batch_norm", "batch_norm", "group_norm"]
@@ -201,3 +206,50 @@ def test_config_round_trip_of_a_norm(norm_class):
     copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
     assert type(copy) is norm_class
     assert copy.get_config() == layer.get_config()
+
+
+@pytest.mark.parametrize("strides", [1, 2])
+def test_gradients_of_groups_without_the_device_s_help(strides, monkeypatch):
+    """What a CPU without oneDNN gets, against what the device computes itself."""
+    layer = made(8, 3, channels=12, groups=4, strides=strides)
+    inputs = tf.constant(random_features(2, 6, 7, 12))
+
+    def gradients():
+        @tf.function
+        def run():
+            with tf.GradientTape() as tape:
+                tape.watch(inputs)
+                outputs = layer(inputs)
+                loss = tf.reduce_sum(outputs**2)
+            return [outputs, *tape.gradient(loss, [inputs, layer.kernel.value])]
+
+        return run()
+
+    if not conv_norm._has_gradients_of_groups():
+        pytest.skip("this device has none to compare with")
+    expected = gradients()
+    monkeypatch.setattr(conv_norm, "_has_gradients_of_groups", lambda: False)
+    for ours, theirs in zip(gradients(), expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-3)
+
+
+def test_resnext_trains_without_onednn():
+    script = (
+        "import tensorflow as tf\n"
+        "from keras_maskrcnn.backbones.conv_norm import ConvNorm\n"
+        "layer = ConvNorm(32, 3, groups=32)\n"
+        "with tf.GradientTape() as tape:\n"
+        "    loss = tf.reduce_sum(layer(tf.ones((1, 5, 5, 64))))\n"
+        "assert tape.gradient(loss, layer.kernel.value).shape == (3, 3, 2, 32)\n"
+    )
+    environment = {**os.environ, "TF_ENABLE_ONEDNN_OPTS": "0"}
+    subprocess.run([sys.executable, "-c", script], env=environment, check=True)
+
+
+@pytest.mark.parametrize("norm", NORMS[1:])
+def test_epsilon_is_that_of_the_norm(norm):
+    layer = made(32, 1, norm=norm, epsilon=0.5)
+    assert layer.norm.epsilon == ConvNorm.from_config(layer.get_config()).norm.epsilon == 0.5
+    plain = made(32, 1, norm=norm)
+    inputs = random_features(1, 6, 5, 6)
+    assert np.abs(layer(inputs)).max() < np.abs(plain(inputs)).max()

@@ -140,3 +140,9 @@ def test_mixed_precision_reaches_every_convolution():
 
 def test_every_architecture_has_four_stages():
     assert {len(architecture.blocks) for architecture in ARCHITECTURES.values()} == {4}
+
+
+def test_c4_ends_at_stage_4():
+    backbone = ResNet("resnet14", width=8, last_stage=4)
+    assert list(backbone(random_pixels(1, 64, 64, 3))) == ["res2", "res3", "res4"]
+    assert ResNet.from_config(backbone.get_config()).last_stage == 4

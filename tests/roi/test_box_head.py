@@ -50,3 +50,25 @@ def test_config_round_trip():
     copy(features)
     copy.set_weights(head.get_weights())
     np.testing.assert_array_equal(copy(features)[0], expected[0])
+
+
+def test_without_fully_connected_layers_the_mean_of_a_region_is_classified():
+    head = BoxHead(num_classes=3, units=())
+    features = random_features(2, 5, 7, 7, 4)
+    logits, _ = head(features)
+    np.testing.assert_allclose(logits, dense(features.mean((2, 3)), head.classes), atol=1e-5)
+
+
+@pytest.mark.parametrize("norm", [None, "batch_norm", "group_norm"])
+def test_convolutions_come_first(norm):
+    head = BoxHead(num_classes=3, units=(8,), channels=(32, 32), norm=norm)
+    plain = BoxHead(num_classes=3, units=(8,))
+    features = random_features(2, 5, 7, 7, 4)
+    logits, _ = head(features)
+    hidden = features.reshape(10, 7, 7, 4)
+    for conv in head.convs:
+        hidden = conv(hidden)
+    hidden = np.reshape(hidden, (2, 5, 7, 7, 32))
+    plain(hidden)
+    plain.set_weights(head.get_weights()[-6:])
+    np.testing.assert_allclose(logits, plain(hidden)[0], atol=1e-5)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_maskrcnn.ops.boxes import box_iou, decode_boxes
 from keras_maskrcnn.roi import detect
@@ -80,3 +81,11 @@ def test_what_is_not_finite_is_dropped(place, bad):
     outputs = detect(*regions, np.array([3, 3]), SIZES)
     for name in ("scores", "classes", "num_detections", "boxes"):
         np.testing.assert_array_equal(outputs[name], clean[name])
+
+
+def test_small_boxes_are_dropped_where_a_smallest_side_is_given():
+    proposals = tf.constant([[[0.0, 0.0, 10.0, 0.005], [0.0, 0.0, 10.0, 10.0]]])
+    arguments = (tf.constant([[[4.0, 0.0]] * 2]), tf.zeros((1, 2, 1, 4)), proposals)
+    sizes = (tf.constant([2]), tf.constant([[20, 20]]))
+    counts = [int(detect(*arguments, *sizes, min_size=s)["num_detections"][0]) for s in (0.0, 1e-2)]
+    assert counts == [2, 1]

@@ -45,3 +45,33 @@ def test_maps_may_have_sizes_known_only_as_the_graph_runs():
     )
     anchors = traced.get_concrete_function(tf.TensorSpec((None, None)))(tf.zeros((3, 2)))
     np.testing.assert_array_equal(anchors, make_anchors(3, 2, 8, [9], [1]))
+
+
+def test_torchvision_rounds_the_corners():
+    anchors = cell_anchors([32.0], [0.5, 1.0, 2.0], style="torchvision")
+    expected = [[-23, -11, 23, 11], [-16, -16, 16, 16], [-11, -23, 11, 23]]
+    np.testing.assert_array_equal(anchors, expected)
+    two = cell_anchors([32.0, 64.0], [0.5, 1.0], style="torchvision")
+    assert [b[2] for b in two.tolist()] == [23, 45, 16, 32]  # aspect ratios outer
+
+
+def test_detectron_s_anchors_are_those_that_it_documents():
+    """The comment of its generate_anchors.py lists them; pixels count from 1."""
+    documented = [[-83, -39, 100, 56], [-175, -87, 192, 104], [-359, -183, 376, 200]]
+    documented += [[-55, -55, 72, 72], [-119, -119, 136, 136], [-247, -247, 264, 264]]
+    documented += [[-35, -79, 52, 96], [-79, -167, 96, 184], [-167, -343, 184, 360]]
+    anchors = cell_anchors([128.0, 256.0, 512.0], [0.5, 1.0, 2.0], 16, "detectron")
+    np.testing.assert_array_equal(anchors, np.array(documented) - [1, 1, 0, 0])
+
+
+def test_torchvision_s_stride_is_the_quotient_of_the_sizes():
+    """800 pixels over the 13 rows of p6 are 61, not 64."""
+    shape = (13, 20, 64, [512.0], [1.0], "torchvision")
+    anchors = np.reshape(make_anchors(*shape, tf.constant([800, 1280])), (13, 20, 4))
+    np.testing.assert_array_equal(anchors[1, 0] - anchors[0, 0], [0, 61, 0, 61])
+    np.testing.assert_array_equal(anchors[0, 1] - anchors[0, 0], [64, 0, 64, 0])
+
+
+def test_an_unknown_style_is_named():
+    with pytest.raises(ValueError, match="'caffe'"):
+        cell_anchors([32.0], [1.0], style="caffe")

@@ -19,7 +19,7 @@ def test_order_is_rows_columns_anchors():
     head = RPNHead(16, anchors_per_cell=3)
     features = random_features(1, 4, 5, 16)
     logits, deltas = head(features)
-    hidden = head.conv(features).numpy()
+    hidden = head.convs[0](features).numpy()
     assert hidden.min() == 0.0
     row, column, anchor = 2, 3, 1
     index = (row * 5 + column) * 3 + anchor
@@ -51,3 +51,13 @@ def test_config_round_trip():
     copy(features)
     copy.set_weights(head.get_weights())
     np.testing.assert_array_equal(copy(features)[1], expected[1])
+
+
+def test_convolutions_follow_each_other():
+    head = RPNHead(16, conv_depth=2)
+    features = random_features(1, 4, 5, 16)
+    logits, _ = head(features)
+    hidden = head.convs[1](head.convs[0](features)).numpy()
+    expected = hidden @ head.objectness.kernel.numpy()[0, 0]
+    np.testing.assert_allclose(logits, expected.reshape(1, -1), atol=1e-5)
+    assert RPNHead.from_config(head.get_config()).conv_depth == 2

@@ -137,3 +137,12 @@ def test_config_round_trip():
     levels = random_levels()
     for ours, expected in zip(copy(*levels, SIZES), layer(*levels, SIZES), strict=True):
         np.testing.assert_array_equal(ours, expected)
+
+
+@pytest.mark.parametrize(("min_size", "expected"), [(0.0, 2), (1e-3, 1)])
+def test_small_proposals_are_dropped(min_size, expected):
+    anchors = [tf.constant([[0.0, 0.0, 9.0, 1e-4], [0.0, 0.0, 9.0, 9.0], [20.0, 3.0, 20.0, 9.0]])]
+    layer = ProposalLayer(5, 5, 0.7, min_size)
+    *_, count = layer([tf.zeros((1, 3))], [tf.zeros((1, 3, 4))], anchors, tf.constant([[64, 64]]))
+    assert int(count[0]) == expected
+    assert ProposalLayer.from_config(layer.get_config()).min_size == min_size

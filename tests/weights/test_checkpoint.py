@@ -7,6 +7,7 @@ import pytest
 
 from keras_maskrcnn import MaskRCNN
 from keras_maskrcnn.weights import detectron2
+from keras_maskrcnn.weights.layout import sources
 
 SMALL = {
     "norm": "frozen_batch_norm",
@@ -24,7 +25,7 @@ def detectron2_tensors(model, seed=0):
     """Random tensors with the names and the layouts of Detectron2."""
     rng = np.random.default_rng(seed)
     tensors = {}
-    for variable, name, _ in detectron2.sources(model):
+    for variable, name, _ in sources(model, detectron2):
         shape = tuple(variable.shape)
         if name.endswith("mask_head.predictor.weight"):
             shape = (*shape, 1, 1)
@@ -78,11 +79,11 @@ def test_layouts(tmp_path, model, tensors):
 
 def test_every_variable_is_set(tmp_path, model, tensors):
     model.import_weights(write(tmp_path / "m.pkl", tensors))
-    sources = detectron2.sources(model)
-    set_paths = {source.variable.path for source in sources}
+    found = sources(model, detectron2)
+    set_paths = {source.variable.path for source in found}
     seed = model.sampling_seed.path
     assert set_paths == {weight.path for weight in model.weights} - {seed}
-    assert len(sources) == len(tensors)
+    assert len(found) == len(tensors)
 
 
 def test_faster_rcnn(tmp_path):
@@ -125,8 +126,8 @@ def test_missing_left_over_and_misshapen_tensors_are_named(tmp_path, model, tens
 def test_other_files_are_refused(tmp_path):
     path = tmp_path / "other.pkl"
     path.write_bytes(pickle.dumps({"model": {"conv1.weight": np.zeros((8, 3, 7, 7))}}))
-    with pytest.raises(ValueError, match="not a Detectron2 checkpoint of an FPN model.*conv1"):
+    with pytest.raises(ValueError, match="not a checkpoint of a model of this package.*conv1"):
         MaskRCNN.from_checkpoint(path)
     path.write_bytes(pickle.dumps([1, 2]))
-    with pytest.raises(ValueError, match="not a Detectron2 checkpoint"):
+    with pytest.raises(ValueError, match="not a checkpoint of a model"):
         MaskRCNN.from_checkpoint(path)

@@ -10,6 +10,7 @@ import pytest
 
 from keras_maskrcnn import MaskRCNN
 from keras_maskrcnn.weights import detectron2, presets
+from keras_maskrcnn.weights.layout import sources
 
 NAME = "tiny_coco"
 FILE = "/mask_rcnn/model_final.pkl"
@@ -36,7 +37,7 @@ def draw_tensors():
     """Random tensors with the names and the layouts of Detectron2."""
     rng = np.random.default_rng(0)
     tensors = {}
-    for variable, name, _ in detectron2.sources(MaskRCNN("mask_rcnn_resnet50_fpn", **SMALL)):
+    for variable, name, _ in sources(MaskRCNN("mask_rcnn_resnet50_fpn", **SMALL), detectron2):
         shape = tuple(variable.shape)
         if name.endswith("mask_head.predictor.weight"):
             shape = (*shape, 1, 1)
