@@ -1,5 +1,6 @@
 """ResNet and ResNeXt, bottleneck blocks only (He et al. 2015; Xie et al. 2016)."""
 
+import itertools
 from typing import NamedTuple
 
 import keras
@@ -222,13 +223,21 @@ class ResNet(keras.layers.Layer):
             dtype=self.dtype_policy,
             name="stem",
         )
-        self.stages = [
+        stages = [
             make_stage(stage, architecture, width, stride_in_1x1, norm, epsilon, self.dtype_policy)
             for stage in range(2, last_stage + 1)
         ]
-        parts = [[self.stem], *self.stages]
+        # In one list: Keras before 3.15 does not save layers in lists of lists.
+        self.blocks = sum(stages, [])
+        parts = [[self.stem], *stages]
         for layer in sum(parts[:freeze_at], []):
             layer.trainable = False
+
+    @property
+    def stages(self) -> list[list[Bottleneck]]:
+        """The blocks of each stage, stage 2 first."""
+        blocks, counts = iter(self.blocks), ARCHITECTURES[self.architecture].blocks
+        return [list(itertools.islice(blocks, count)) for count in counts[: self.last_stage - 1]]
 
     def stage_channels(self, stage: int) -> int:
         """Channels of the output of stage 2, 3, 4 or 5."""

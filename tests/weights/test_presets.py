@@ -221,11 +221,11 @@ def malformed(kind, tensors, trace):
     ("kind", "message"),
     [
         ("truncated", "not a pickle of weights"),
-        ("other model", "not a Detectron2 checkpoint"),
+        ("other model", "not a checkpoint of a model"),
         ("wrong shape", r"fpn_output3.bias is \(17,\)"),
         ("tensor missing", "fpn_output3.bias is missing"),
         ("code", "only numpy arrays and plain containers are admitted"),
-        ("web page", "not a pickle of weights"),
+        ("web page", "a web page, not weights"),
     ],
 )
 def test_malformed_files_leave_nothing(server, cache, publish, tensors, tmp_path, kind, message):
