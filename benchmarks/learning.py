@@ -37,6 +37,7 @@ CONFIG = km.MaskRCNNConfig(
     image_min_size=192,
     image_max_size=192,
     anchor_sizes=((16,), (32,), (64,), (128,), (256,)),
+    anchor_style="torchvision",
     rpn_pre_nms_top_n_train=500,
     rpn_pre_nms_top_n_test=500,
     rpn_post_nms_top_n_train=300,
@@ -60,9 +61,12 @@ def start_as_torchvision(model):
         bound = 1 / np.sqrt(layer.kernel.shape[0])
         for variable in (layer.kernel, layer.bias):
             variable.assign(rng.uniform(-bound, bound, variable.shape))
-    # The mask predictor's 1x1 convolution: He, fan out.
-    kernel = model.mask_head.predictor_kernel
-    kernel.assign(rng.normal(0, np.sqrt(2 / kernel.shape[0]), kernel.shape))
+    # The mask predictor's convolutions: He, fan out, background counted as a class.
+    head = model.mask_head
+    kernel = head.predictor_kernel
+    kernel.assign(rng.normal(0, np.sqrt(2 / (kernel.shape[0] + 1)), kernel.shape))
+    for variable, inputs in ((head.deconv.bias, 4 * 64), (head.predictor_bias, 64)):
+        variable.assign(rng.uniform(-(inputs**-0.5), inputs**-0.5, variable.shape))
 
 
 class TrainingTime(keras.callbacks.Callback):

@@ -288,7 +288,8 @@ class MaskRCNN(keras.Model):
         foreground, matched = regions.foreground[:, :most], regions.matched[:, :most]
         classes = tf.where(foreground, classes, 0)
         logits = self.run_mask_branch(features, boxes, classes, training)
-        targets = mask_targets(boxes, matched, gt_boxes, gt_masks, self.config.mask_size)
+        c = self.config
+        targets = mask_targets(boxes, matched, gt_boxes, gt_masks, c.mask_size, c.roi_aligned)
         return mask_loss(logits, targets, foreground)
 
     def train_step(self, data):

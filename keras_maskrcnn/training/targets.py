@@ -106,9 +106,17 @@ def proposal_targets(
 
 
 def mask_targets(
-    boxes: tf.Tensor, matched: tf.Tensor, gt_boxes: tf.Tensor, gt_masks: tf.Tensor, size: int
+    boxes: tf.Tensor,
+    matched: tf.Tensor,
+    gt_boxes: tf.Tensor,
+    gt_masks: tf.Tensor,
+    size: int,
+    aligned: bool = True,
 ) -> tf.Tensor:
     """The ground-truth masks as the regions see them (Mask R-CNN, 3.1).
+
+    torchvision cuts masks out as it cuts out features, by a RoIAlign that is not aligned: what it
+    finds at a point lies half a pixel to the right of it and below, in features and masks alike.
 
     Args:
         boxes: (B, F, 4) xyxy pixels of the regions.
@@ -116,10 +124,12 @@ def mask_targets(
         gt_boxes: (B, N, 4) xyxy pixels.
         gt_masks: (B, N, M, M) uint8, each cut out in its box.
         size: m, cells along a side of the target.
+        aligned: Whether the features of the regions are cut out by an aligned RoIAlign.
 
     Returns:
         (B, F, m, m) float32, 0 or 1: the mask at the centre of each cell, 0 outside its box.
     """
+    boxes = boxes if aligned else boxes + 0.5
     gt_boxes = tf.gather(gt_boxes, matched, batch_dims=1)
     masks = tf.cast(tf.gather(gt_masks, matched, batch_dims=1), tf.float32)
     cells = tf.shape(gt_masks)[-1]

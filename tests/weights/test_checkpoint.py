@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pytest
 
-from keras_maskrcnn import MaskRCNN
+from keras_maskrcnn import MaskRCNN, MaskRCNNConfig
 from keras_maskrcnn.weights import detectron2
 from keras_maskrcnn.weights.layout import sources
 
@@ -131,3 +131,66 @@ def test_other_files_are_refused(tmp_path):
     path.write_bytes(pickle.dumps([1, 2]))
     with pytest.raises(ValueError, match="not a checkpoint of a model"):
         MaskRCNN.from_checkpoint(path)
+
+
+GROUP_NORM = {
+    **SMALL,
+    "norm": "group_norm",
+    "backbone_width": 32,
+    "fpn_channels": 32,
+    "stride_in_1x1": False,
+    "box_head_channels": (32, 32, 32, 32),
+    "box_head_units": (32,),
+    "mask_head_channels": (32, 32),
+}
+
+
+def test_group_norm_in_backbone_pyramid_and_heads(tmp_path):
+    model = MaskRCNN("mask_rcnn_resnet50_fpn", **GROUP_NORM)
+    tensors = detectron2_tensors(model)
+    assert "backbone.fpn_lateral3.norm.weight" in tensors
+    assert "roi_heads.box_head.conv4.norm.bias" in tensors
+    assert "roi_heads.mask_head.mask_fcn2.norm.weight" in tensors
+    assert "roi_heads.box_head.conv4.bias" not in tensors
+    loaded = MaskRCNN.from_checkpoint(write(tmp_path / "gn.pkl", tensors))
+    assert loaded.config == model.config
+    gamma = loaded.box_head.convs[3].norm.gamma
+    np.testing.assert_array_equal(gamma, tensors["roi_heads.box_head.conv4.norm.weight"])
+
+
+@pytest.mark.parametrize("mask", [True, False])
+def test_c4(tmp_path, mask):
+    fields = {name: value for name, value in SMALL.items() if "head" not in name}
+    model = MaskRCNN(MaskRCNNConfig(neck="c4", mask=mask, **fields))
+    tensors = detectron2_tensors(model)
+    assert "roi_heads.res5.0.conv2.norm.running_mean" in tensors
+    assert ("roi_heads.mask_head.deconv.weight" in tensors) == mask
+    loaded = MaskRCNN.from_checkpoint(write(tmp_path / "c4.pkl", tensors))
+    assert (loaded.config.neck, loaded.config.mask) == ("c4", mask)
+    kernel = loaded.res5.blocks[0].conv2.kernel
+    np.testing.assert_array_equal(
+        kernel[0, 2, 5], tensors["roi_heads.res5.0.conv2.weight"][:, 5, 0, 2]
+    )
+    with pytest.raises(ValueError, match="neck: the checkpoint has c4, the model fpn"):
+        MaskRCNN("mask_rcnn_resnet50_fpn", **SMALL).import_weights(tmp_path / "c4.pkl")
+
+
+def test_overrides_of_another_shape_name_the_first_mismatches(tmp_path, tensors):
+    path = write(tmp_path / "m.pkl", tensors)
+    with pytest.raises(ValueError, match=r"cls_score.weight is \(4, 32\).*is \(32, 8\)"):
+        MaskRCNN.from_checkpoint(path, num_classes=7)
+    assert MaskRCNN.from_checkpoint(path, roi_sampling_ratio=2).config.roi_sampling_ratio == 2
+
+
+def test_values_that_are_no_numbers_are_named(tmp_path, model, tensors):
+    tensors["backbone.fpn_output3.bias"][3] = np.nan
+    with pytest.raises(ValueError, match="fpn_output3.bias holds values that are NaN"):
+        model.import_weights(write(tmp_path / "m.pkl", tensors))
+
+
+def test_detectron2_s_own_pth_files_are_read_too(tmp_path, model, tensors):
+    torch = pytest.importorskip("torch")
+    content = {name: torch.from_numpy(value) for name, value in tensors.items()}
+    torch.save({"model": content, "iteration": 9}, tmp_path / "model_final.pth")
+    report = model.import_weights(tmp_path / "model_final.pth")
+    assert report == ([], [])
