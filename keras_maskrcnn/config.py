@@ -23,6 +23,8 @@ NORMS = ("frozen_batch_norm", "batch_norm", "group_norm")
 HEAD_NORMS = ("none", "batch_norm", "group_norm")
 ANCHOR_STYLES = ("detectron2", "torchvision", "detectron")
 ROI_AGGREGATIONS = ("average", "max")
+ROI_TRANSFORMS = ("roi_align", "roi_pool")
+ROI_IMPLEMENTATIONS = ("auto", "compiled", "portable")
 
 Floats = tuple[float, ...]
 Ints = tuple[int, ...]
@@ -117,6 +119,10 @@ class MaskRCNNConfig:
         roi_sampling_ratio: Samples a bin in each direction; 0 is ceil(RoI size / bins).
         roi_aligned: Whether RoIAlign shifts by half a pixel (Detectron2) or not (torchvision).
         roi_aggregation: `"average"` or `"max"` of a bin's samples.
+        roi_transform: `"roi_align"`, or `"roi_pool"` as in Fast R-CNN, for which the three fields
+            above mean nothing.
+        roi_implementation: `"compiled"`, `"portable"` (stock TensorFlow ops, the same numbers), or
+            `"auto"`: compiled where it is built.
         mask_pool_size: Side of the RoI features of the mask head; masks are twice as large, with
             C4 as large.
         mask_head_channels: Channels of the mask head's 3x3 convolutions; none in C4.
@@ -179,6 +185,8 @@ class MaskRCNNConfig:
     roi_sampling_ratio: int = 0
     roi_aligned: bool = True
     roi_aggregation: str = "average"
+    roi_transform: str = "roi_align"
+    roi_implementation: str = "auto"
     mask_pool_size: int = 14
     mask_head_channels: Ints = OF_NECK
     mask_deconv_channels: int = 256
@@ -319,6 +327,8 @@ def _check_values(config):
         "head_norm": HEAD_NORMS,
         "anchor_style": ANCHOR_STYLES,
         "roi_aggregation": ROI_AGGREGATIONS,
+        "roi_transform": ROI_TRANSFORMS,
+        "roi_implementation": ROI_IMPLEMENTATIONS,
     }
     for name, allowed in choices.items():
         if getattr(config, name) not in allowed:

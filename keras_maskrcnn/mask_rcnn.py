@@ -11,7 +11,7 @@ from keras_maskrcnn.backbones import FPN, ResNet
 from keras_maskrcnn.batch import check_inputs, check_targets, normalize_and_pad
 from keras_maskrcnn.config import MaskRCNNConfig
 from keras_maskrcnn.detections import Detections
-from keras_maskrcnn.roi import BoxHead, MaskHead, Res5, RoIAlign, detect
+from keras_maskrcnn.roi import BoxHead, MaskHead, Res5, detect, make_pooling
 from keras_maskrcnn.rpn import ProposalLayer, RPNHead, make_anchors
 from keras_maskrcnn.training.losses import box_losses, mask_loss, rpn_losses
 from keras_maskrcnn.training.targets import anchor_targets, mask_targets, proposal_targets
@@ -92,17 +92,11 @@ class MaskRCNN(keras.Model):
                 ("test", c.rpn_pre_nms_top_n_test, c.rpn_post_nms_top_n_test),
             )
         }
-        pooling = {
-            "strides": [STRIDES[level] for level in c.roi_levels],
-            "sampling_ratio": c.roi_sampling_ratio,
-            "aligned": c.roi_aligned,
-            "aggregation": c.roi_aggregation,
-            "dtype": dtype,
-        }
-        self.box_roi_align = RoIAlign(c.box_pool_size, **pooling)
+        strides = [STRIDES[level] for level in c.roi_levels]
+        self.box_pooling = make_pooling(c, c.box_pool_size, strides, dtype)
         self.box_head = BoxHead(c.num_classes, c.box_head_units, c.box_head_channels, **head_norm)
         if c.mask:
-            self.mask_roi_align = RoIAlign(c.mask_pool_size, **pooling)
+            self.mask_pooling = make_pooling(c, c.mask_pool_size, strides, dtype)
             self.mask_head = MaskHead(
                 c.num_classes, c.mask_head_channels, c.mask_deconv_channels, **head_norm
             )
@@ -191,12 +185,12 @@ class MaskRCNN(keras.Model):
 
     def run_box_branch(self, features, boxes, training=False):
         """Class logits (B, R, K + 1) and box deltas (B, R, K, 4) of regions (B, R, 4)."""
-        regions = self._cut_out(self.box_roi_align, features, boxes, training)
+        regions = self._cut_out(self.box_pooling, features, boxes, training)
         return self.box_head(regions, training=training)
 
     def run_mask_branch(self, features, boxes, classes, training=False):
         """Mask logits (B, R, m, m) of regions (B, R, 4), each of its class (B, R)."""
-        regions = self._cut_out(self.mask_roi_align, features, boxes, training)
+        regions = self._cut_out(self.mask_pooling, features, boxes, training)
         return self.mask_head(regions, classes, training=training)
 
     def _cut_out(self, roi_align, features, boxes, training):

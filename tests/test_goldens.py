@@ -37,8 +37,8 @@ def golden(shared):
     sys.path.remove(str(BENCHMARKS))
 
 
-def assert_same_model(golden, images):
-    model = golden.model()
+def assert_same_model(golden, images, **overrides):
+    model = golden.model(**overrides)
     for image in images:
         agreement = golden.compare(model, image)
         assert max(agreement.excess().values()) <= 1, (image, agreement)
@@ -49,6 +49,16 @@ def test_inference(golden, name):
     if name.startswith("torchvision"):
         pytest.importorskip("torch")
     assert_same_model(golden(name), ["crowd_320", "kitchen_320"])
+
+
+def test_inference_with_the_portable_roi_align(golden):
+    images = ["crowd_320", "kitchen_320"]
+    assert_same_model(golden(SHALLOW[0]), images, roi_implementation="portable")
+
+
+def test_inference_with_the_compiled_roi_align(golden, compiled_op):
+    images = ["crowd_320", "kitchen_320"]
+    assert_same_model(golden(SHALLOW[0]), images, roi_implementation="compiled")
 
 
 @pytest.mark.slow

@@ -25,11 +25,14 @@ def export_saved_model(model, path: str | os.PathLike, verbose: bool = True) -> 
         >>> serve(images=tf.zeros((1, 480, 640, 3), tf.uint8))["boxes"].shape
         TensorShape([1, 100, 4])
     """
+    portable = model.config.replace(roi_implementation="portable")
+    served = type(model)(portable, dtype=model.dtype_policy)
+    served.set_weights(model.get_weights())
     archive = keras.export.ExportArchive()
-    archive.track(model)
+    archive.track(served)
     archive.add_endpoint(
         name="serving_default",
-        fn=lambda images: model({"images": images}, training=False),
+        fn=lambda images: served({"images": images}, training=False),
         input_signature=[tf.TensorSpec((None, None, None, 3), tf.uint8, name="images")],
     )
     archive.write_out(os.fspath(path), verbose=verbose)

@@ -18,6 +18,7 @@ class RoIAlign(keras.layers.Layer):
         sampling_ratio: Samples a bin in each direction; 0 is ceil(RoI size / output_size).
         aligned: Whether cell centres lie at half pixels (Detectron2) or not (torchvision).
         aggregation: `"average"` or `"max"` of the samples of a bin.
+        implementation: `"auto"`, `"compiled"` or `"portable"`; see `ops.roi_align.roi_align`.
 
     Call arguments:
         features: Maps (B, H_i, W_i, C), finest first.
@@ -39,6 +40,7 @@ class RoIAlign(keras.layers.Layer):
         sampling_ratio: int = 0,
         aligned: bool = True,
         aggregation: str = "average",
+        implementation: str = "auto",
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -49,6 +51,7 @@ class RoIAlign(keras.layers.Layer):
         self.sampling_ratio = sampling_ratio
         self.aligned = aligned
         self.aggregation = aggregation
+        self.implementation = implementation
 
     def call(self, features: Sequence[tf.Tensor], boxes: tf.Tensor) -> tf.Tensor:
         return roi_align(
@@ -59,6 +62,7 @@ class RoIAlign(keras.layers.Layer):
             sampling_ratio=self.sampling_ratio,
             aligned=self.aligned,
             aggregation=self.aggregation,
+            implementation=self.implementation,
         )
 
     def get_config(self):
@@ -69,4 +73,5 @@ class RoIAlign(keras.layers.Layer):
             "sampling_ratio": self.sampling_ratio,
             "aligned": self.aligned,
             "aggregation": self.aggregation,
+            "implementation": self.implementation,
         }

@@ -3,6 +3,7 @@ import sys
 
 import keras
 import numpy as np
+from tensorflow.core.protobuf import saved_model_pb2
 
 import keras_maskrcnn as km
 
@@ -25,3 +26,13 @@ def test_saved_model_needs_tensorflow_alone(small_config, tmp_path):
     assert set(theirs) == set(ours)
     for name in ours:
         np.testing.assert_allclose(theirs[name], ours[name], atol=1e-4)
+
+
+def test_saved_model_is_of_stock_ops(small_config, tmp_path):
+    km.MaskRCNN(small_config).export(tmp_path / "1", verbose=False)
+    graph = saved_model_pb2.SavedModel.FromString((tmp_path / "1/saved_model.pb").read_bytes())
+    definition = graph.meta_graphs[0].graph_def
+    nodes = [*definition.node, *(n for f in definition.library.function for n in f.node_def)]
+    ops = {node.op for node in nodes}
+    assert "CombinedNonMaxSuppression" in ops
+    assert not {op for op in ops if "KerasMaskrcnn" in op or "PyFunc" in op}

@@ -128,15 +128,18 @@ def random_masks(*shape, seed=0):
     return np.random.default_rng(seed).integers(0, 2, shape, dtype=np.uint8)
 
 
-def test_mask_targets_are_sampled_at_the_centres_of_the_cells():
+@pytest.mark.parametrize(("aligned", "offset"), [(True, 0.0), (False, 0.5)])
+def test_mask_targets_are_sampled_at_the_centres_of_the_cells(aligned, offset):
     boxes = random_proposals(number=6) + np.float32(0.0137)
     masks = random_masks(2, 2, 9, 9)
     matched = np.array([[0, 1, 0, 1, 0, 1], [0, 0, 0, 0, 0, 0]], np.int32)
-    targets = mask_targets(boxes, matched, GT_BOXES, masks, 14)
+    targets = mask_targets(boxes, matched, GT_BOXES, masks, 14, aligned)
     assert targets.shape == (2, 6, 14, 14)
     for image, region in np.ndindex(2, 6):
         gt = matched[image, region]
-        expected = mask_target(boxes[image, region], GT_BOXES[image, gt], masks[image, gt], 14)
+        expected = mask_target(
+            boxes[image, region] + offset, GT_BOXES[image, gt], masks[image, gt], 14
+        )
         np.testing.assert_array_equal(targets[image, region], expected)
 
 
