@@ -22,6 +22,7 @@ BACKBONES = (
 NORMS = ("frozen_batch_norm", "batch_norm", "group_norm")
 HEAD_NORMS = ("none", "batch_norm", "group_norm")
 ANCHOR_STYLES = ("detectron2", "torchvision", "detectron")
+MASK_TARGET_STYLES = ("detectron2", "torchvision")
 ROI_AGGREGATIONS = ("average", "max")
 ROI_TRANSFORMS = ("roi_align", "roi_pool")
 ROI_IMPLEMENTATIONS = ("auto", "compiled", "portable")
@@ -127,6 +128,8 @@ class MaskRCNNConfig:
             C4 as large.
         mask_head_channels: Channels of the mask head's 3x3 convolutions; none in C4.
         mask_deconv_channels: Channels of its transposed convolution.
+        mask_target_style: `"detectron2"` (0 or 1) or `"torchvision"` (half a pixel off, as its
+            features, and between 0 and 1 at an outline); see `training.targets.mask_targets`.
         max_gt_boxes: Ground-truth boxes an image in a batch; more are dropped at random.
         gt_mask_size: Side of the ground-truth masks in a batch, cut out in their boxes.
 
@@ -190,6 +193,7 @@ class MaskRCNNConfig:
     mask_pool_size: int = 14
     mask_head_channels: Ints = OF_NECK
     mask_deconv_channels: int = 256
+    mask_target_style: str = "detectron2"
     max_gt_boxes: int = 100
     gt_mask_size: int = 112
 
@@ -326,6 +330,7 @@ def _check_values(config):
         "norm": NORMS,
         "head_norm": HEAD_NORMS,
         "anchor_style": ANCHOR_STYLES,
+        "mask_target_style": MASK_TARGET_STYLES,
         "roi_aggregation": ROI_AGGREGATIONS,
         "roi_transform": ROI_TRANSFORMS,
         "roi_implementation": ROI_IMPLEMENTATIONS,

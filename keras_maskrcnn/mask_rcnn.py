@@ -283,7 +283,8 @@ class MaskRCNN(keras.Model):
         classes = tf.where(foreground, classes, 0)
         logits = self.run_mask_branch(features, boxes, classes, training)
         c = self.config
-        targets = mask_targets(boxes, matched, gt_boxes, gt_masks, c.mask_size, c.roi_aligned)
+        style = c.mask_target_style
+        targets = mask_targets(boxes, matched, gt_boxes, gt_masks, c.mask_size, style)
         return mask_loss(logits, targets, foreground)
 
     def train_step(self, data):

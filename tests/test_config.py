@@ -118,6 +118,7 @@ def test_missing_file(tmp_path):
         ("neck", "bifpn", "neck must be one of"),
         ("norm", "layer_norm", "norm must be one of"),
         ("roi_aggregation", "sum", "roi_aggregation must be one of"),
+        ("mask_target_style", "soft", "mask_target_style must be one of detectron2, torchvision"),
         ("roi_transform", "crop", "roi_transform must be one of roi_align, roi_pool"),
         ("roi_implementation", "fast", "roi_implementation must be one of auto, compiled"),
         ("num_classes", 0, "num_classes must be at least 1"),

@@ -111,12 +111,13 @@ def mask_targets(
     gt_boxes: tf.Tensor,
     gt_masks: tf.Tensor,
     size: int,
-    aligned: bool = True,
+    style: str = "detectron2",
 ) -> tf.Tensor:
     """The ground-truth masks as the regions see them (Mask R-CNN, 3.1).
 
-    torchvision cuts masks out as it cuts out features, by a RoIAlign that is not aligned: what it
-    finds at a point lies half a pixel to the right of it and below, in features and masks alike.
+    In the style `"torchvision"` a mask is cut out by a RoIAlign that is not aligned: what it finds
+    at a point lies half a pixel to the right of it and below, as in its features; and a cell at an
+    outline keeps the value between 0 and 1 that it finds.
 
     Args:
         boxes: (B, F, 4) xyxy pixels of the regions.
@@ -124,12 +125,13 @@ def mask_targets(
         gt_boxes: (B, N, 4) xyxy pixels.
         gt_masks: (B, N, M, M) uint8, each cut out in its box.
         size: m, cells along a side of the target.
-        aligned: Whether the features of the regions are cut out by an aligned RoIAlign.
+        style: `"detectron2"` or `"torchvision"`.
 
     Returns:
-        (B, F, m, m) float32, 0 or 1: the mask at the centre of each cell, 0 outside its box.
+        (B, F, m, m) float32: the mask at the centre of each cell, 0 outside its box; 0 or 1 in the
+        style `"detectron2"`.
     """
-    boxes = boxes if aligned else boxes + 0.5
+    boxes = boxes + 0.5 if style == "torchvision" else boxes
     gt_boxes = tf.gather(gt_boxes, matched, batch_dims=1)
     masks = tf.cast(tf.gather(gt_masks, matched, batch_dims=1), tf.float32)
     cells = tf.shape(gt_masks)[-1]
@@ -140,7 +142,7 @@ def mask_targets(
         boxes[..., 1], boxes[..., 3], gt_boxes[..., 1], gt_boxes[..., 3], size, cells
     )
     values = tf.matmul(tf.matmul(rows, masks), columns, transpose_b=True)
-    return tf.cast(values >= 0.5, tf.float32)
+    return values if style == "torchvision" else tf.cast(values >= 0.5, tf.float32)
 
 
 def _interpolation(low, high, gt_low, gt_high, size, cells):

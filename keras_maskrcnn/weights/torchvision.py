@@ -113,6 +113,7 @@ def settings(tensors: Mapping[str, np.ndarray], fields: Mapping[str, Any]) -> di
         "norm": "batch_norm" if trains else "frozen_batch_norm",
         "norm_epsilon": 1e-5 if trains else 0.0,
         "anchor_style": "torchvision",
+        "mask_target_style": "torchvision",
         "roi_aligned": False,
         "roi_sampling_ratio": 2,
         "rpn_min_size": 1e-3,

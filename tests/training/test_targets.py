@@ -107,8 +107,8 @@ def test_degenerate_boxes_give_finite_targets(degenerate):
     assert set(np.unique(masks)) <= {0.0, 1.0}
 
 
-def mask_target(box, gt_box, mask, size):
-    """The definition: bilinear between cell centres, 0 outside, half or more is inside."""
+def mask_values(box, gt_box, mask, size):
+    """The definition: bilinear between cell centres, 0 outside."""
     cells = len(mask)
     padded = np.pad(mask.astype(float), 1)
     target = np.zeros((size, size))
@@ -120,7 +120,7 @@ def mask_target(box, gt_box, mask, size):
         top, left = min(int(np.floor(v)), cells - 1), min(int(np.floor(u)), cells - 1)
         corners = padded[top + 1 : top + 3, left + 1 : left + 3]
         rows, columns = [1 - (v - top), v - top], [1 - (u - left), u - left]
-        target[i, j] = np.array(rows) @ corners @ np.array(columns) >= 0.5
+        target[i, j] = np.array(rows) @ corners @ np.array(columns)
     return target
 
 
@@ -128,12 +128,11 @@ def random_masks(*shape, seed=0):
     return np.random.default_rng(seed).integers(0, 2, shape, dtype=np.uint8)
 
 
-@pytest.mark.parametrize(("aligned", "offset"), [(True, 0.0), (False, 0.5)])
-def test_mask_targets_are_sampled_at_the_centres_of_the_cells(aligned, offset):
+def test_mask_targets_are_sampled_at_the_centres_of_the_cells():
     boxes = random_proposals(number=6) + np.float32(0.0137)
     masks = random_masks(2, 2, 9, 9)
     matched = np.array([[0, 1, 0, 1, 0, 1], [0, 0, 0, 0, 0, 0]], np.int32)
-    targets = mask_targets(boxes, matched, GT_BOXES, masks, 14, aligned)
+    targets = mask_targets(boxes, matched, GT_BOXES, masks, 14)
     assert targets.shape == (2, 6, 14, 14)
     for image, region in np.ndindex(2, 6):
         gt = matched[image, region]
