@@ -136,10 +136,17 @@ def test_mask_targets_are_sampled_at_the_centres_of_the_cells():
     assert targets.shape == (2, 6, 14, 14)
     for image, region in np.ndindex(2, 6):
         gt = matched[image, region]
-        expected = mask_target(
-            boxes[image, region] + offset, GT_BOXES[image, gt], masks[image, gt], 14
-        )
-        np.testing.assert_array_equal(targets[image, region], expected)
+        values = mask_values(boxes[image, region], GT_BOXES[image, gt], masks[image, gt], 14)
+        np.testing.assert_array_equal(targets[image, region], values >= 0.5)
+
+
+def test_mask_targets_of_torchvision_lie_half_a_pixel_off_and_keep_their_values():
+    boxes, masks = random_proposals(number=6), random_masks(2, 2, 9, 9)
+    matched = np.zeros((2, 6), np.int32)
+    targets = mask_targets(boxes, matched, GT_BOXES, masks, 14, style="torchvision")
+    for image, region in np.ndindex(2, 6):
+        values = mask_values(boxes[image, region] + 0.5, GT_BOXES[image, 0], masks[image, 0], 14)
+        np.testing.assert_allclose(targets[image, region], values, atol=1e-4)
 
 
 def test_a_region_that_is_its_ground_truth_gets_the_mask_itself():
