@@ -6,6 +6,7 @@ import sys
 import tomllib
 
 import pytest
+import tensorflow as tf
 
 import keras_maskrcnn
 from keras_maskrcnn.config import shipped_configs
@@ -27,7 +28,7 @@ def test_versions_agree():
     assert project["version"] == keras_maskrcnn.__version__
 
 
-def test_build_lays_configs_beside_the_code(tmp_path):
+def test_build_lays_configs_and_the_op_beside_the_code(tmp_path, compiled_op):
     pytest.importorskip("setuptools", minversion="77")
     command = [sys.executable, "setup.py", "-q", "build", "--build-base", str(tmp_path / "base")]
     command += ["--build-lib", str(tmp_path / "lib")]
@@ -35,3 +36,6 @@ def test_build_lays_configs_beside_the_code(tmp_path):
     installed = tmp_path / "lib" / "keras_maskrcnn"
     assert (installed / "configs" / "mask_rcnn_resnet50_fpn.yaml").is_file()
     assert (installed / "cli.py").is_file()
+    assert (installed / "custom_ops" / "roi_align" / "op_kernels.cc").is_file()
+    built = (installed / "ops" / "_roi_align.so").read_bytes()
+    assert f"built for TensorFlow {tf.__version__} ".encode() in built
