@@ -116,8 +116,9 @@ def mask_targets(
     """The ground-truth masks as the regions see them (Mask R-CNN, 3.1).
 
     In the style `"torchvision"` a mask is cut out by a RoIAlign that is not aligned: what it finds
-    at a point lies half a pixel to the right of it and below, as in its features; and a cell at an
-    outline keeps the value between 0 and 1 that it finds.
+    at a point lies half a pixel to the right of it and below, as in its features. Its values are
+    means about a cell's centre, over a pixel of the image or a cell, whichever is larger, and stay
+    between 0 and 1 at an outline.
 
     Args:
         boxes: (B, F, 4) xyxy pixels of the regions.
@@ -131,28 +132,35 @@ def mask_targets(
         (B, F, m, m) float32: the mask at the centre of each cell, 0 outside its box; 0 or 1 in the
         style `"detectron2"`.
     """
-    boxes = boxes + 0.5 if style == "torchvision" else boxes
+    smooth = style == "torchvision"
+    boxes = boxes + 0.5 if smooth else boxes
     gt_boxes = tf.gather(gt_boxes, matched, batch_dims=1)
     masks = tf.cast(tf.gather(gt_masks, matched, batch_dims=1), tf.float32)
     cells = tf.shape(gt_masks)[-1]
     columns = _interpolation(
-        boxes[..., 0], boxes[..., 2], gt_boxes[..., 0], gt_boxes[..., 2], size, cells
+        boxes[..., 0], boxes[..., 2], gt_boxes[..., 0], gt_boxes[..., 2], size, cells, smooth
     )
     rows = _interpolation(
-        boxes[..., 1], boxes[..., 3], gt_boxes[..., 1], gt_boxes[..., 3], size, cells
+        boxes[..., 1], boxes[..., 3], gt_boxes[..., 1], gt_boxes[..., 3], size, cells, smooth
     )
     values = tf.matmul(tf.matmul(rows, masks), columns, transpose_b=True)
-    return values if style == "torchvision" else tf.cast(values >= 0.5, tf.float32)
+    return values if smooth else tf.cast(values >= 0.5, tf.float32)
 
 
-def _interpolation(low, high, gt_low, gt_high, size, cells):
-    """Weights (B, F, size, cells) of the mask's cells at the centres of a region's, on one axis."""
-    step = (high - low) / float(size)
-    points = low[..., None] + (tf.range(size, dtype=tf.float32) + 0.5) * step[..., None]
+def _interpolation(low, high, gt_low, gt_high, size, cells, smooth):
+    """Weights (B, F, size, cells) of the mask's cells at the centres of a region's, on one axis.
+
+    A tent over the nearest cells of the mask; if `smooth`, over a pixel or a region's cell.
+    """
+    step = ((high - low) / float(size))[..., None]
+    points = low[..., None] + (tf.range(size, dtype=tf.float32) + 0.5) * step
     cell = tf.math.divide_no_nan(gt_high - gt_low, tf.cast(cells, tf.float32))[..., None]
     position = tf.math.divide_no_nan(points - gt_low[..., None], cell) - 0.5
-    distance = position[..., None] - tf.range(tf.cast(cells, tf.float32))
-    return tf.maximum(1.0 - tf.abs(distance), 0.0)
+    distance = tf.abs(position[..., None] - tf.range(tf.cast(cells, tf.float32)))
+    if not smooth:
+        return tf.maximum(1.0 - distance, 0.0)
+    width = tf.maximum(tf.math.divide_no_nan(tf.maximum(step, 1.0), cell), 1.0)[..., None]
+    return tf.maximum(1.0 - distance / width, 0.0) / width
 
 
 def _encode(targets, boxes, foreground, weights=(1.0, 1.0, 1.0, 1.0)):
