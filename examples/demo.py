@@ -20,11 +20,12 @@ from rich.console import Console
 
 import keras_maskrcnn as km
 from keras_maskrcnn.evaluation.coco import results_table
+from keras_maskrcnn.training.schedules import WarmupMultiStep
 from keras_maskrcnn.training_run import write_results
 
 FOLDER = pathlib.Path("runs/demo")
 TRAIN_IMAGES, VAL_IMAGES, SIZE = 1600, 200, 192
-BATCH_SIZE, EPOCHS = 8, 3
+BATCH_SIZE, EPOCHS = 8, 5
 LEARNING_RATE, WEIGHT_DECAY, WARMUP_STEPS = 1e-3, 0.05, 100
 SEED = 0
 PICTURES, PAIRS_A_ROW, ZOOM = 12, 3, 2
@@ -71,12 +72,7 @@ def train_model(train: km.data.CocoDataset) -> km.MaskRCNN:
         "demo_shapes", num_classes=len(train.class_names), class_names=train.class_names
     )
     steps = EPOCHS * (TRAIN_IMAGES // BATCH_SIZE)
-    schedule = keras.optimizers.schedules.CosineDecay(
-        LEARNING_RATE / 100,
-        decay_steps=steps - WARMUP_STEPS,
-        warmup_target=LEARNING_RATE,
-        warmup_steps=WARMUP_STEPS,
-    )
+    schedule = WarmupMultiStep(LEARNING_RATE, WARMUP_STEPS, milestones=[steps * 3 // 4])
     model.compile(optimizer=keras.optimizers.AdamW(schedule, weight_decay=WEIGHT_DECAY))
     batches = train.batches(model.config, batch_size=BATCH_SIZE, training=True, seed=SEED)
     log = keras.callbacks.CSVLogger(FOLDER / "log.csv")
