@@ -21,8 +21,9 @@ BACKBONES = (
 )
 NORMS = ("frozen_batch_norm", "batch_norm", "group_norm")
 HEAD_NORMS = ("none", "batch_norm", "group_norm")
-ANCHOR_STYLES = ("detectron2", "torchvision", "detectron")
-MASK_TARGET_STYLES = ("detectron2", "torchvision")
+RESIZE_STYLES = ("detectron2", "torchvision")
+ANCHOR_STYLES = (*RESIZE_STYLES, "detectron")
+MASK_TARGET_STYLES = RESIZE_STYLES
 ROI_AGGREGATIONS = ("average", "max")
 ROI_TRANSFORMS = ("roi_align", "roi_pool")
 ROI_IMPLEMENTATIONS = ("auto", "compiled", "portable")
@@ -86,6 +87,8 @@ class MaskRCNNConfig:
         pixel_std: What the pixels are divided by, RGB.
         image_min_size: Length of the short side after resizing, in pixels.
         image_max_size: Longest side allowed after resizing, in pixels.
+        resize_style: `"detectron2"` or `"torchvision"` (bilinear, sides rounded down); see
+            `data.images`.
         anchor_sizes: For each level p2..p6, or res4, the anchor sizes (square root of the area),
             pixels.
         anchor_aspect_ratios: Height over width of the anchors, the same on each level.
@@ -158,6 +161,7 @@ class MaskRCNNConfig:
     pixel_std: Floats = (1.0, 1.0, 1.0)
     image_min_size: int = 800
     image_max_size: int = 1333
+    resize_style: str = "detectron2"
     anchor_sizes: tuple[Floats, ...] = OF_NECK
     anchor_aspect_ratios: Floats = (0.5, 1.0, 2.0)
     anchor_style: str = "detectron2"
@@ -198,8 +202,7 @@ class MaskRCNNConfig:
     gt_mask_size: int = 112
 
     def __post_init__(self):
-        defaults = NECK_DEFAULTS.get(str(self.neck), NECK_DEFAULTS["fpn"])
-        defaults = {"head_norm": "group_norm" if self.norm == "group_norm" else "none", **defaults}
+        defaults = self._dependent_defaults()
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if value is None:
@@ -207,6 +210,11 @@ class MaskRCNNConfig:
             object.__setattr__(self, field.name, convert(field.name, value, field.type))
         _check_values(self)
         check_agreement(self)
+
+    def _dependent_defaults(self):
+        """The defaults that depend on the neck or the norm."""
+        of_neck = NECK_DEFAULTS.get(str(self.neck), NECK_DEFAULTS["fpn"])
+        return {"head_norm": "group_norm" if self.norm == "group_norm" else "none", **of_neck}
 
     @property
     def levels(self) -> tuple[str, ...]:
@@ -301,8 +309,15 @@ class MaskRCNNConfig:
         return text
 
     def replace(self, **changes: typing.Any) -> "MaskRCNNConfig":
-        """A copy with some fields changed, checked again."""
-        return MaskRCNNConfig.from_dict({**self.to_dict(), **changes})
+        """A copy with some fields changed, checked again.
+
+        Fields that had the default of the old neck or norm have that of the new one.
+        """
+        kept = self.to_dict()
+        for name, default in self._dependent_defaults().items():
+            if getattr(self, name) == default:
+                kept[name] = None
+        return MaskRCNNConfig.from_dict({**kept, **changes})
 
 
 def shipped_configs() -> list[str]:
@@ -329,6 +344,7 @@ def _check_values(config):
         "neck": NECKS,
         "norm": NORMS,
         "head_norm": HEAD_NORMS,
+        "resize_style": RESIZE_STYLES,
         "anchor_style": ANCHOR_STYLES,
         "mask_target_style": MASK_TARGET_STYLES,
         "roi_aggregation": ROI_AGGREGATIONS,

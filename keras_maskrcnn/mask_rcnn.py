@@ -68,38 +68,14 @@ class MaskRCNN(keras.Model):
         self.supports_jit = False  # XLA lacks suppression; see ProposalLayer
         self.autocast = False  # pixels are normalised in float32, whatever the policy
         self.config = c = _resolve_config(config, overrides)
-        dtype = self.dtype_policy
-        stages = (c.backbone, c.backbone_width, c.stride_in_1x1, c.norm, c.norm_epsilon)
         head_norm = {
             "norm": None if c.head_norm == "none" else c.head_norm,
             "epsilon": c.norm_epsilon,
-            "dtype": dtype,
+            "dtype": self.dtype_policy,
         }
-        if c.neck == "fpn":
-            self.backbone = ResNet(*stages, freeze_at=c.freeze_at, dtype=dtype)
-            self.fpn = FPN(c.fpn_channels, **head_norm)
-        else:
-            self.backbone = ResNet(*stages, freeze_at=c.freeze_at, last_stage=4, dtype=dtype)
-            self.res5 = Res5(*stages, trainable=c.freeze_at < 5, dtype=dtype)
-        anchors_per_cell = len(c.anchor_sizes[0]) * len(c.anchor_aspect_ratios)
-        self.rpn_head = RPNHead(c.feature_channels, anchors_per_cell, c.rpn_conv_depth, dtype=dtype)
-        self.proposals = {
-            training: ProposalLayer(
-                pre_nms_top_n, post_nms_top_n, c.rpn_nms_threshold, c.rpn_min_size
-            )
-            for training, pre_nms_top_n, post_nms_top_n in (
-                ("train", c.rpn_pre_nms_top_n_train, c.rpn_post_nms_top_n_train),
-                ("test", c.rpn_pre_nms_top_n_test, c.rpn_post_nms_top_n_test),
-            )
-        }
-        strides = [STRIDES[level] for level in c.roi_levels]
-        self.box_pooling = make_pooling(c, c.box_pool_size, strides, dtype)
-        self.box_head = BoxHead(c.num_classes, c.box_head_units, c.box_head_channels, **head_norm)
-        if c.mask:
-            self.mask_pooling = make_pooling(c, c.mask_pool_size, strides, dtype)
-            self.mask_head = MaskHead(
-                c.num_classes, c.mask_head_channels, c.mask_deconv_channels, **head_norm
-            )
+        self._make_backbone(c, head_norm)
+        self._make_rpn(c)
+        self._make_heads(c, head_norm)
         # A weight, so that a model that was saved goes on with the samples it would have drawn.
         self.sampling_seed = self.add_weight(
             name="sampling_seed",
@@ -111,6 +87,41 @@ class MaskRCNN(keras.Model):
         names = ("loss", *LOSSES) if c.mask else ("loss", *LOSSES[:-1])
         self.loss_trackers = {name: keras.metrics.Mean(name=name) for name in names}
         self._build_layers()
+
+    def _make_backbone(self, c, head_norm):
+        dtype = self.dtype_policy
+        stages = (c.backbone, c.backbone_width, c.stride_in_1x1, c.norm, c.norm_epsilon)
+        if c.neck == "fpn":
+            self.backbone = ResNet(*stages, freeze_at=c.freeze_at, dtype=dtype)
+            self.fpn = FPN(c.fpn_channels, **head_norm)
+        else:
+            self.backbone = ResNet(*stages, freeze_at=c.freeze_at, last_stage=4, dtype=dtype)
+            self.res5 = Res5(*stages, trainable=c.freeze_at < 5, dtype=dtype)
+
+    def _make_rpn(self, c):
+        anchors_per_cell = len(c.anchor_sizes[0]) * len(c.anchor_aspect_ratios)
+        self.rpn_head = RPNHead(
+            c.feature_channels, anchors_per_cell, c.rpn_conv_depth, dtype=self.dtype_policy
+        )
+        self.proposals = {
+            training: ProposalLayer(
+                pre_nms_top_n, post_nms_top_n, c.rpn_nms_threshold, c.rpn_min_size
+            )
+            for training, pre_nms_top_n, post_nms_top_n in (
+                ("train", c.rpn_pre_nms_top_n_train, c.rpn_post_nms_top_n_train),
+                ("test", c.rpn_pre_nms_top_n_test, c.rpn_post_nms_top_n_test),
+            )
+        }
+
+    def _make_heads(self, c, head_norm):
+        strides, dtype = [STRIDES[level] for level in c.roi_levels], self.dtype_policy
+        self.box_pooling = make_pooling(c, c.box_pool_size, strides, dtype)
+        self.box_head = BoxHead(c.num_classes, c.box_head_units, c.box_head_channels, **head_norm)
+        if c.mask:
+            self.mask_pooling = make_pooling(c, c.mask_pool_size, strides, dtype)
+            self.mask_head = MaskHead(
+                c.num_classes, c.mask_head_channels, c.mask_deconv_channels, **head_norm
+            )
 
     def _build_layers(self):
         """Makes all variables now, so that weights can be loaded before the first batch."""

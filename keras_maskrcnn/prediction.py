@@ -217,8 +217,8 @@ class _ImageReader:
             raise
         height, width = image.shape[:2]
         c = self.config
-        shape = resized_shape(height, width, c.image_min_size, c.image_max_size)
-        resized = resize_image(image, shape).astype(np.float32)
+        shape = resized_shape(height, width, c.image_min_size, c.image_max_size, c.resize_style)
+        resized = resize_image(image, shape, c.resize_style).astype(np.float32)
         return resized, np.array([height, width], np.int32)
 
 

@@ -201,3 +201,10 @@ def test_the_eight_architectures_are_shipped():
         for neck in ("c4", "fpn"):
             config = MaskRCNNConfig.from_name(f"mask_rcnn_{backbone}_{neck}")
             assert (config.backbone, config.neck) == (backbone, neck)
+
+
+def test_replace_takes_the_defaults_of_the_new_neck_and_norm():
+    assert MaskRCNNConfig().replace(neck="c4", norm="group_norm") == MaskRCNNConfig(
+        neck="c4", norm="group_norm"
+    )
+    assert MaskRCNNConfig(box_pool_size=5).replace(neck="c4").box_pool_size == 5

@@ -193,14 +193,8 @@ def five_steps(golden):
     return [model.train_on_batch(x, y, return_dict=True)["loss"] for _ in range(5)]
 
 
-def test_one_architecture_learns(golden):
-    losses = five_steps(golden("detectron2_mask_rcnn_x50_c4"))
-    assert np.isfinite(losses).all()
-    assert max(losses[-2:]) < losses[0]
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [*SHALLOW[:3], *DEEP])
+@pytest.mark.parametrize("name", [*SHALLOW[:4], *DEEP])
 def test_every_architecture_learns(golden, name):
     losses = five_steps(golden(name))
     assert np.isfinite(losses).all()

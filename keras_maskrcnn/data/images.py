@@ -38,8 +38,12 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
-def resized_shape(height: int, width: int, min_size: int, max_size: int) -> tuple[int, int]:
+def resized_shape(
+    height: int, width: int, min_size: int, max_size: int, style: str = "detectron2"
+) -> tuple[int, int]:
     """Height and width after resizing: the short side `min_size`, but no side above `max_size`.
+
+    Sides are rounded to the nearest pixel in the style `"detectron2"`, down in `"torchvision"`.
 
     Example:
         >>> resized_shape(480, 640, 800, 1333)
@@ -48,17 +52,21 @@ def resized_shape(height: int, width: int, min_size: int, max_size: int) -> tupl
     scale = min_size / min(height, width)
     if scale * max(height, width) > max_size:
         scale = max_size / max(height, width)
-    return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
+    half = 0.0 if style == "torchvision" else 0.5
+    return max(1, int(height * scale + half)), max(1, int(width * scale + half))
 
 
-def resize_image(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+def resize_image(
+    image: np.ndarray, shape: tuple[int, int], style: str = "detectron2"
+) -> np.ndarray:
     """An image (H, W, 3) of any dtype at the height and width of `shape`.
 
-    Bilinear where it grows; where it shrinks, the mean of the pixels that fall into one.
+    Bilinear where it grows. Where it shrinks, the mean of the pixels that fall into one in the
+    style `"detectron2"`, which smooths too; still bilinear in the style `"torchvision"`.
     """
     height, width = shape
     if image.shape[:2] == (height, width):
         return image
-    shrinks = height < image.shape[0]
-    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    smooth = height < image.shape[0] and style != "torchvision"
+    method = cv2.INTER_AREA if smooth else cv2.INTER_LINEAR
     return cv2.resize(image, (width, height), interpolation=method)

@@ -110,11 +110,12 @@ class _Reader:
 
     def _prepare(self, image, record, rng):
         c = self.config
-        shape = resized_shape(record.height, record.width, c.image_min_size, c.image_max_size)
+        limits = (c.image_min_size, c.image_max_size, c.resize_style)
+        shape = resized_shape(record.height, record.width, *limits)
         boxes, classes, masks = self._targets(record, rng)
         scale = np.array(shape[::-1]) / (record.width, record.height)
         boxes = (boxes * np.tile(scale, 2)).astype(np.float32)
-        image = resize_image(image, shape)
+        image = resize_image(image, shape, c.resize_style)
         if self.training and rng.random() < 0.5:
             image, masks = image[:, ::-1], masks[:, :, ::-1]
             boxes[:, [0, 2]] = shape[1] - boxes[:, [2, 0]]

@@ -104,6 +104,7 @@ def settings(tensors: Mapping[str, np.ndarray], fields: Mapping[str, Any]) -> di
         return backbone
     return {
         **backbone,
+        "resize_style": "detectron2",
         "anchor_style": "detectron",
         "roi_aligned": False,
         "roi_sampling_ratio": 2 if fields["neck"] == "fpn" else 0,

@@ -71,6 +71,7 @@ def settings(tensors: Mapping[str, np.ndarray], fields: Mapping[str, Any]) -> di
         "norm_epsilon": 1e-5,
         "pixel_mean": (123.675, 116.28, 103.53),
         "pixel_std": (58.395, 57.12, 57.375) if resnext else (1.0, 1.0, 1.0),
+        "resize_style": "detectron2",
         "anchor_style": "detectron2",
         "roi_aligned": True,
         "rpn_min_size": 0.0,

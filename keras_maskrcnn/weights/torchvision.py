@@ -112,6 +112,7 @@ def settings(tensors: Mapping[str, np.ndarray], fields: Mapping[str, Any]) -> di
         **backbone,
         "norm": "batch_norm" if trains else "frozen_batch_norm",
         "norm_epsilon": 1e-5 if trains else 0.0,
+        "resize_style": "torchvision",
         "anchor_style": "torchvision",
         "mask_target_style": "torchvision",
         "roi_aligned": False,

@@ -124,3 +124,15 @@ def test_resize_keeps_means_and_places(picture):
         assert resized.mean() == pytest.approx(picture.mean(), abs=2)
         assert tuple(resized[2, 2]) == (250, 0, 0)
     assert resize_image(picture, (40, 60)) is picture
+
+
+def test_torchvision_resizes_without_smoothing_and_rounds_down():
+    assert resized_shape(427, 640, 800, 1333) == (800, 1199)
+    assert resized_shape(427, 641, 800, 1333, "torchvision") == (800, int(641 * 800 / 427))
+    assert resized_shape(333, 500, 800, 1333) == (800, 1201)
+    assert resized_shape(333, 500, 800, 1333, "torchvision") == (800, 1201)
+    assert resized_shape(480, 719, 800, 1333, "torchvision") == (800, 1198)
+    picture = np.zeros((4, 16, 3), np.float32)
+    picture[:, ::4] = 1  # one pixel of four; bilinear samples between the second and the third
+    assert resize_image(picture, (1, 4)).mean() == 0.25
+    assert resize_image(picture, (1, 4), "torchvision").max() == 0
