@@ -19,6 +19,7 @@ BACKBONES = (
     "resnext50_32x4d",
     "resnext101_32x8d",
 )
+NECKS = ("fpn", "c4")
 NORMS = ("frozen_batch_norm", "batch_norm", "group_norm")
 HEAD_NORMS = ("none", "batch_norm", "group_norm")
 RESIZE_STYLES = ("detectron2", "torchvision")
@@ -27,6 +28,18 @@ MASK_TARGET_STYLES = RESIZE_STYLES
 ROI_AGGREGATIONS = ("average", "max")
 ROI_TRANSFORMS = ("roi_align", "roi_pool")
 ROI_IMPLEMENTATIONS = ("auto", "compiled", "portable")
+CHOICES = {
+    "backbone": BACKBONES,
+    "neck": NECKS,
+    "norm": NORMS,
+    "head_norm": HEAD_NORMS,
+    "resize_style": RESIZE_STYLES,
+    "anchor_style": ANCHOR_STYLES,
+    "mask_target_style": MASK_TARGET_STYLES,
+    "roi_aggregation": ROI_AGGREGATIONS,
+    "roi_transform": ROI_TRANSFORMS,
+    "roi_implementation": ROI_IMPLEMENTATIONS,
+}
 
 Floats = tuple[float, ...]
 Ints = tuple[int, ...]
@@ -51,7 +64,6 @@ NECK_DEFAULTS: dict[str, dict[str, typing.Any]] = {
         "mask_head_channels": (),
     },
 }
-NECKS = tuple(NECK_DEFAULTS)
 OF_NECK: typing.Any = None  # the default is that of the neck
 
 
@@ -339,19 +351,7 @@ def _plain(value):
 
 
 def _check_values(config):
-    choices = {
-        "backbone": BACKBONES,
-        "neck": NECKS,
-        "norm": NORMS,
-        "head_norm": HEAD_NORMS,
-        "resize_style": RESIZE_STYLES,
-        "anchor_style": ANCHOR_STYLES,
-        "mask_target_style": MASK_TARGET_STYLES,
-        "roi_aggregation": ROI_AGGREGATIONS,
-        "roi_transform": ROI_TRANSFORMS,
-        "roi_implementation": ROI_IMPLEMENTATIONS,
-    }
-    for name, allowed in choices.items():
+    for name, allowed in CHOICES.items():
         if getattr(config, name) not in allowed:
             raise ValueError(
                 f"{name} must be one of {', '.join(allowed)}, got {getattr(config, name)!r}."
@@ -371,6 +371,10 @@ def _check_values(config):
         value = getattr(config, name)
         if name.endswith(("_threshold", "_fraction")) and not 0 <= value <= 1:
             raise ValueError(f"{name} must be within 0..1, got {value}.")
+    _check_lists(config)
+
+
+def _check_lists(config):
     for name in (
         "anchor_aspect_ratios",
         "box_regression_weights",
