@@ -282,3 +282,35 @@ def test_coco_names():
     assert (by_id[0], by_id[12], by_id[89]) == ("person", "stop sign", "toothbrush")
     missing = [i + 1 for i, name in enumerate(by_id) if name == "N/A"]
     assert missing == [12, 26, 29, 30, 45, 66, 68, 69, 71, 83]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "golden"),
+    [
+        ("mask_rcnn_resnet50_c4_3x_coco", "detectron2_mask_rcnn_r50_c4"),
+        ("mask_rcnn_resnext101_32x8d_fpn_3x_coco", "detectron2_mask_rcnn_x101_fpn"),
+        ("mask_rcnn_resnet50_fpn_torchvision_coco", "torchvision_mask_rcnn_r50_fpn"),
+        ("mask_rcnn_resnet50_fpn_v2_torchvision_coco", "torchvision_mask_rcnn_r50_fpn_v2"),
+    ],
+)
+def test_presets_of_every_source(server, cache, shared, monkeypatch, tmp_path, name, golden):
+    """The preset as it stands, but for its address: the file has the published layout."""
+    if golden.startswith("torchvision"):
+        pytest.importorskip("torch")
+    monkeypatch.syspath_prepend(str(shared / "goldens"))
+    import seeded_weights
+
+    path = tmp_path / os.path.basename(presets.PRESETS[name].url)
+    seeded_weights.main(golden, str(path))
+    content = path.read_bytes()
+    server.files[f"/{path.name}"] = content
+    digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+    preset = presets.PRESETS[name]._replace(url=server.url(f"/{path.name}"), digest=digest)
+    monkeypatch.setitem(presets.PRESETS, name, preset)
+    model = MaskRCNN.from_preset(name)
+    assert len(model.config.class_names) == model.config.num_classes
+    assert_same_weights(model, MaskRCNN.from_checkpoint(path))
+    few = MaskRCNN.from_preset(name, num_classes=3)
+    assert few.config.num_classes == 3
+    np.testing.assert_array_equal(few.backbone.stem.kernel, model.backbone.stem.kernel)
