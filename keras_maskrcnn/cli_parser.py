@@ -107,6 +107,11 @@ def _add_train(verbs):
         ".weights.h5",
     )
 
+    _add_training(parser)
+    _add_fields(parser)
+
+
+def _add_training(parser):
     run = parser.add_argument_group("training")
     run.add_argument("--epochs", type=positive_int, default=12, metavar="N", help="default: 12")
     run.add_argument("--batch-size", type=positive_int, default=2, metavar="N", help="default: 2")
@@ -138,7 +143,6 @@ def _add_train(verbs):
     run.add_argument(
         "--output", metavar="DIR", help="the run's folder, new (default: runs/<config>-<time>)"
     )
-    _add_fields(parser)
 
 
 def _add_evaluate(verbs):

@@ -1,5 +1,6 @@
 """The C++ tests of the op's kernels, built and run with the sanitizers and without."""
 
+import os
 import shutil
 import subprocess
 
@@ -15,7 +16,7 @@ SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g",
 def compiler():
     name = shutil.which("g++")
     if name is None:
-        pytest.skip("needs g++")
+        (pytest.fail if os.environ.get("CI") else pytest.skip)("needs g++")
     return name
 
 
