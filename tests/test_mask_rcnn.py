@@ -93,6 +93,19 @@ def test_fit_reports_each_loss_and_learns(model, batch):
     assert set(model.evaluate(repeated(batch), return_dict=True, verbose=0)) == {"loss", *LOSSES}
 
 
+def test_gradients_are_dense(model, batch):
+    """Of slices Keras' Adam takes the squares before it sums those of one row."""
+    with tf.GradientTape() as tape:
+        total = tf.add_n([*model.training_losses(*batch).values()])
+    gradients = tape.gradient(total, model.trainable_weights)
+    sliced = [
+        weight.path
+        for weight, gradient in zip(model.trainable_weights, gradients, strict=True)
+        if isinstance(gradient, tf.IndexedSlices)
+    ]
+    assert sliced == []
+
+
 @pytest.mark.parametrize("norm", ["frozen_batch_norm", "group_norm"])
 def test_other_norms_train(small_config, batch, norm):
     keras.utils.set_random_seed(0)

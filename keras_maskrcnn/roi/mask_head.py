@@ -92,8 +92,11 @@ class MaskHead(keras.layers.Layer):
             hidden = conv(hidden, training=training)
         hidden = self.deconv(hidden)
         class_ids = tf.maximum(tf.reshape(class_ids, [-1]), 0)
-        logits = tf.einsum("nhwc,nc->nhw", hidden, tf.gather(self.predictor_kernel, class_ids))
-        logits += tf.gather(self.predictor_bias, class_ids)[:, None, None]
+        # Not tf.gather: its gradient is a list of slices, one a region, of which Keras' Adam takes
+        # the squares before it sums those of a class; the predictor then moves far too fast.
+        of_class = tf.one_hot(class_ids, self.num_classes, dtype=self.compute_dtype)
+        logits = tf.einsum("nhwc,nc->nhw", hidden, tf.matmul(of_class, self.predictor_kernel))
+        logits += tf.linalg.matvec(of_class, self.predictor_bias)[:, None, None]
         size = 2 * features.shape[2]
         return tf.cast(tf.reshape(logits, [batch, regions, size, size]), tf.float32)
 

@@ -1,5 +1,6 @@
 """The mask branch's head: only the channel of one class is computed, and it is the right one."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -45,6 +46,19 @@ def test_logits_are_those_of_the_region_s_class(norm):
     for image, region in np.ndindex(2, 3):
         of_class = expected[image, region, max(CLASSES[image, region], 0)]
         np.testing.assert_allclose(logits[image, region], of_class, atol=1e-5)
+
+
+def test_first_step_of_adam_goes_no_further_than_the_learning_rate():
+    head = MaskHead(2, channels=(8,), deconv_channels=8)
+    features, class_ids = tf.ones((1, 20, 4, 4, 6)), tf.ones((1, 20), tf.int32)
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(head(features, class_ids))
+    weights = [head.predictor_kernel, head.predictor_bias]
+    before = [weight.numpy() for weight in weights]
+    optimizer = keras.optimizers.Adam(0.01)
+    optimizer.apply_gradients(zip(tape.gradient(loss, weights), weights, strict=True))
+    for old, weight in zip(before, weights, strict=True):
+        assert np.abs(weight.numpy() - old).max() == pytest.approx(0.01, rel=1e-3)
 
 
 def test_classes_do_not_compete():
