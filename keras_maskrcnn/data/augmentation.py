@@ -44,7 +44,8 @@ class Augmentation:
     Args:
         horizontal_flip: The probability of exchanging left and right, 0..1.
         rotation: Degrees counter-clockwise, -180..180, about the centre. All of the image stays in
-            sight; the corners that it leaves free are black.
+            sight; the corners that it leaves free are black
+            until the colours change.
         crop: Height and width of a part of the image, as shares of its own, 0..1, each drawn by
             itself; `v` stands for `(v, 1)`.
         short_side: Pixels of the shorter side after resizing, whole numbers; `v` stands for
@@ -229,8 +230,8 @@ def _extents(masks, boxes):
     for axis in (1, 2):  # columns for x, rows for y
         shown = tf.reduce_max(masks, axis=axis)
         starts.append(tf.argmax(shown, axis=1))
-        ends.append(tf.argmax(shown[:, ::-1], axis=1))
-    cells = (boxes[:, 2:] - boxes[:, :2]) / tf.cast(tf.shape(masks)[:0:-1], tf.float32)
+        ends.append(tf.argmax(tf.reverse(shown, [1]), axis=1))
+    cells = (boxes[:, 2:] - boxes[:, :2]) / tf.cast(tf.shape(masks)[1], tf.float32)
     low = boxes[:, :2] + tf.cast(tf.stack(starts, 1), tf.float32) * cells
     high = boxes[:, 2:] - tf.cast(tf.stack(ends, 1), tf.float32) * cells
     return tf.concat([low, high], axis=1)

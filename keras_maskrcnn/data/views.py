@@ -95,7 +95,7 @@ class View(NamedTuple):
     def masks(self, masks: tf.Tensor, boxes: tf.Tensor, new_boxes: tf.Tensor) -> tf.Tensor:
         """Masks (N, M, M) uint8, cut out in boxes of the original, as in boxes of the view."""
         size = tf.shape(masks)[1:]
-        cells = tf.cast(size[::-1], tf.float32)
+        cells = tf.cast(size[0], tf.float32)
         scale = cells / tf.maximum(boxes[:, 2:] - boxes[:, :2], 1e-6)
         to_cells = _affine(tf.linalg.diag(scale), -boxes[:, :2] * scale)
         new_scale = (new_boxes[:, 2:] - new_boxes[:, :2]) / cells
