@@ -5,6 +5,7 @@ import types
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import keras
 import numpy as np
 
 from keras_maskrcnn.config import NECKS, MaskRCNNConfig
@@ -120,6 +121,26 @@ def _read(path):
     if start.startswith(H5_SIGNATURE):
         return keras_applications.read_h5(path)
     return load_torch(path) if start.startswith(TORCH_SIGNATURES) else load_pickle(path)
+
+
+def load_model(model_class: type[keras.Model], path: str | os.PathLike, **overrides) -> keras.Model:
+    """The model that a published checkpoint holds, with its weights.
+
+    Of a backbone, it is a model on this backbone whose other weights are new.
+
+    Args:
+        model_class: `MaskRCNN`.
+        path: See `read_checkpoint`.
+        **overrides: Fields of the config to change.
+
+    Raises:
+        ValueError: Not a checkpoint of a model of this package, or one of another shape than the
+            overrides ask for.
+    """
+    checkpoint = read_checkpoint(path)
+    model = model_class({**checkpoint.config(), **overrides})
+    checkpoint.load_into(model)
+    return model
 
 
 def import_weights(model, path: str | os.PathLike) -> ImportedWeights:
