@@ -12,6 +12,7 @@ from keras_maskrcnn.config import NECKS, MaskRCNNConfig
 from keras_maskrcnn.weights import detectron, detectron2, keras_applications, layout, torchvision
 from keras_maskrcnn.weights.assign import assign
 from keras_maskrcnn.weights.torch_file import load_torch
+from keras_maskrcnn.weights.transfer import transfer_weights
 from keras_maskrcnn.weights.unpickle import load_pickle
 
 FORMATS = (detectron2, detectron, torchvision, keras_applications)
@@ -131,15 +132,21 @@ def load_model(model_class: type[keras.Model], path: str | os.PathLike, **overri
     Args:
         model_class: `MaskRCNN`.
         path: See `read_checkpoint`.
-        **overrides: Fields of the config to change.
+        **overrides: Fields of the config to change. With another `num_classes` than the
+            checkpoint's the last layers of the heads start anew.
 
     Raises:
         ValueError: Not a checkpoint of a model of this package, or one of another shape than the
             overrides ask for.
+
+    Example:
+        >>> model = load_model(MaskRCNN, "model_final_f10217.pkl", num_classes=3, freeze_at=2)
     """
     checkpoint = read_checkpoint(path)
-    model = model_class({**checkpoint.config(), **overrides})
-    checkpoint.load_into(model)
+    fields = checkpoint.config()
+    model = model_class({**fields, **overrides})
+    num_classes = fields.get("num_classes", model.config.num_classes)  # of a backbone, none
+    transfer_weights(model, num_classes, checkpoint.load_into)
     return model
 
 
