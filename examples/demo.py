@@ -9,7 +9,7 @@ pictures that it never saw, draws what it finds, saves it, and runs its export i
 import pathlib
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import cv2
@@ -66,7 +66,9 @@ def timed(durations: dict[str, float], name: str) -> Iterator[None]:
     durations[name] = time.perf_counter() - start
 
 
-def train_model(train: km.data.CocoDataset) -> km.MaskRCNN:
+def train_model(
+    train: km.data.CocoDataset, callbacks: Iterable[keras.callbacks.Callback] = ()
+) -> km.MaskRCNN:
     """A small Mask R-CNN from random weights, trained with Keras' own `fit`."""
     model = km.MaskRCNN(
         "demo_shapes", num_classes=len(train.class_names), class_names=train.class_names
@@ -76,7 +78,8 @@ def train_model(train: km.data.CocoDataset) -> km.MaskRCNN:
     model.compile(optimizer=keras.optimizers.AdamW(schedule, weight_decay=WEIGHT_DECAY))
     batches = train.batches(model.config, batch_size=BATCH_SIZE, training=True, seed=SEED)
     log = keras.callbacks.CSVLogger(FOLDER / "log.csv")
-    model.fit(batches, epochs=EPOCHS, callbacks=[log], shuffle=False)  # they are shuffled already
+    # The batches are shuffled already.
+    model.fit(batches, epochs=EPOCHS, callbacks=[log, *callbacks], shuffle=False)
     return model
 
 

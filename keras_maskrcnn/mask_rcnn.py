@@ -11,9 +11,12 @@ from keras_maskrcnn.backbones import FPN, ResNet
 from keras_maskrcnn.batch import check_inputs, check_targets, normalize_and_pad
 from keras_maskrcnn.config import MaskRCNNConfig
 from keras_maskrcnn.detections import Detections
+from keras_maskrcnn.ops.replicas import max_over_replicas, replica_seed
 from keras_maskrcnn.roi import BoxHead, MaskHead, Res5, detect, make_pooling
 from keras_maskrcnn.rpn import ProposalLayer, RPNHead, make_anchors
+from keras_maskrcnn.training.distribution import build_optimizer, function_over_replicas
 from keras_maskrcnn.training.losses import box_losses, mask_loss, rpn_losses
+from keras_maskrcnn.training.steps import test_step, train_step
 from keras_maskrcnn.training.targets import anchor_targets, mask_targets, proposal_targets
 
 STRIDES = {"p2": 4, "p3": 8, "p4": 16, "p5": 32, "p6": 64, "res4": 16}
@@ -143,6 +146,22 @@ class MaskRCNN(keras.Model):
 
     def build(self, input_shape=None):
         """Nothing is left to build: all variables exist from the start."""
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        """In place of Keras' own, which fails under several workers."""
+        build_optimizer(self)
+
+    def make_train_function(self, force=False):
+        if self.distribute_strategy.num_replicas_in_sync == 1:
+            super().make_train_function(force)
+        elif self.train_function is None or force:
+            self.train_function = function_over_replicas(self, self.train_step)
+
+    def make_test_function(self, force=False):
+        if self.distribute_strategy.num_replicas_in_sync == 1:
+            super().make_test_function(force)
+        elif self.test_function is None or force:
+            self.test_function = function_over_replicas(self, self.test_step)
 
     def call(self, x, training=False):
         stages = self.stages(x, training=training)
@@ -283,12 +302,12 @@ class MaskRCNN(keras.Model):
     def _next_seed(self):
         seed = tf.identity(self.sampling_seed.value)
         self.sampling_seed.assign(seed + [0, 1])
-        return seed
+        return replica_seed(seed)
 
     def _mask_loss(self, features, regions, gt_boxes, gt_masks, training):
         """The mask branch runs on the foreground only, which comes first."""
         counts = tf.reduce_sum(tf.cast(regions.foreground, tf.int32), axis=1)
-        most = tf.maximum(tf.reduce_max(counts), 1)
+        most = max_over_replicas(tf.maximum(tf.reduce_max(counts), 1))  # alike for batch norms
         boxes, classes = regions.boxes[:, :most], regions.classes[:, :most]
         foreground, matched = regions.foreground[:, :most], regions.matched[:, :most]
         classes = tf.where(foreground, classes, 0)
@@ -299,29 +318,14 @@ class MaskRCNN(keras.Model):
         return mask_loss(logits, targets, foreground)
 
     def train_step(self, data):
-        x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
-        with tf.GradientTape() as tape:
-            losses = self.training_losses(x, y, training=True)
-            total = tf.add_n([*losses.values(), *self.losses])
-            scaled = self.optimizer.scale_loss(total)
-        gradients = tape.gradient(scaled, self.trainable_weights)
-        self.optimizer.apply_gradients(zip(gradients, self.trainable_weights, strict=True))
-        return self._track({"loss": total, **losses}, images=x["images"])
+        return train_step(self, data)
 
     def test_step(self, data):
-        x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
-        losses = self.training_losses(x, y, training=False)
-        total = tf.add_n([*losses.values(), *self.losses])
-        return self._track({"loss": total, **losses}, images=x["images"])
+        return test_step(self, data)
 
     def predict_step(self, data):
         sizes = {name: data[name] for name in ("image_sizes", "original_sizes")}
         return {**self(data, training=False), **sizes}
-
-    def _track(self, losses, images):
-        for name, value in losses.items():
-            self.loss_trackers[name].update_state(value, sample_weight=tf.shape(images)[0])
-        return {name: tracker.result() for name, tracker in self.loss_trackers.items()}
 
     @property
     def metrics(self):
@@ -349,25 +353,10 @@ class MaskRCNN(keras.Model):
 
     @classmethod
     def from_checkpoint(cls, path: str | os.PathLike, **overrides) -> "MaskRCNN":
-        """The model that a published checkpoint holds, with its weights.
+        """The model that a published checkpoint holds; see `weights.checkpoint.load_model`."""
+        from keras_maskrcnn.weights.checkpoint import load_model
 
-        Of a backbone, it is a model on this backbone whose other weights are new.
-
-        Args:
-            path: A Detectron2 or Detectron `.pkl`, a torchvision `.pth`, or a keras.applications
-                `.h5`; see `weights.checkpoint.read_checkpoint`.
-            **overrides: Fields of the config to change.
-
-        Raises:
-            ValueError: Not a checkpoint of a model of this package, or one of another shape than
-                the overrides ask for.
-        """
-        from keras_maskrcnn.weights.checkpoint import read_checkpoint
-
-        checkpoint = read_checkpoint(path)
-        model = cls({**checkpoint.config(), **overrides})
-        checkpoint.load_into(model)
-        return model
+        return load_model(cls, path, **overrides)
 
     @classmethod
     def from_preset(cls, name: str, **overrides) -> "MaskRCNN":

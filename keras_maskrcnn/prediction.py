@@ -12,6 +12,7 @@ from rich.progress import track
 from keras_maskrcnn.augmentation import AugmentedDetector
 from keras_maskrcnn.data.images import read_image, resize_image, resized_shape
 from keras_maskrcnn.detections import Detections
+from keras_maskrcnn.training.distribution import one_replica
 
 Image = str | os.PathLike | np.ndarray
 
@@ -29,6 +30,8 @@ def predict(
 
     Images are resized by the rule of the model's config, and what is found is brought back to
     the pixels of the image that was given.
+
+    Under a `tf.distribute` strategy the first replica of each process does all of it.
 
     With `augment` each image is looked at in nine sizes, from half to one and a half times the
     config's, and in each of them mirrored too. That finds more and takes about forty times as
@@ -64,9 +67,11 @@ def predict(
     images = _ImageReader(model.config)
     batches = _as_batches(x, images, batch_size)
     try:
-        outputs = keras.Model.predict(
-            model, batches, verbose=verbose, steps=steps, callbacks=callbacks
-        )
+        # Replicas would fail where the last batch has no image for one of them.
+        with one_replica(model):
+            outputs = keras.Model.predict(
+                model, batches, verbose=verbose, steps=steps, callbacks=callbacks
+            )
     except tf.errors.OpError:
         if images.error is not None:
             raise images.error from None

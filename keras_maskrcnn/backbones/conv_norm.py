@@ -5,6 +5,8 @@ import functools
 import keras
 import tensorflow as tf
 
+from keras_maskrcnn.ops.replicas import num_replicas, sum_over_replicas
+
 EPSILON = 1e-5
 
 
@@ -172,7 +174,10 @@ def _grouped_convolution(inputs, kernel, strides, padding):
 
 @keras.saving.register_keras_serializable(package="keras_maskrcnn")
 class FusedBatchNorm(keras.layers.BatchNormalization):
-    """Keras' batch norm, trained through TensorFlow's fused kernel: a third of the time."""
+    """Keras' batch norm, trained through TensorFlow's fused kernel: a third of the time.
+
+    Under a `tf.distribute` strategy the statistics are those of all replicas' values.
+    """
 
     def __init__(self, **kwargs):
         super().__init__(**{"momentum": 0.9, "epsilon": EPSILON, **kwargs})
@@ -190,6 +195,14 @@ class FusedBatchNorm(keras.layers.BatchNormalization):
         if not self.uses_batch_statistics(training):
             scale, offset = self.affine()
             return inputs * tf.cast(scale, inputs.dtype) + tf.cast(offset, inputs.dtype)
+        normalize = self._normalize if num_replicas() == 1 else self._normalize_over_replicas
+        outputs, mean, variance = normalize(inputs)
+        for moving, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
+            moving.assign(moving * self.momentum + value * (1.0 - self.momentum))
+        return outputs
+
+    def _normalize(self, inputs):
+        """The outputs, and mean and unbiased variance (C,) of the inputs."""
         outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
             x=inputs,
             scale=self.gamma,
@@ -199,9 +212,20 @@ class FusedBatchNorm(keras.layers.BatchNormalization):
             epsilon=self.epsilon,
             is_training=True,
         )
-        for moving, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
-            moving.assign(moving * self.momentum + value * (1.0 - self.momentum))
-        return outputs
+        return outputs, mean, variance
+
+    def _normalize_over_replicas(self, inputs):
+        """As `_normalize`, for the inputs of all replicas together."""
+        values = tf.cast(inputs, tf.float32)
+        axes = list(range(inputs.shape.rank - 1))
+        number = tf.cast(tf.size(values) // tf.shape(values)[-1], tf.float32)
+        number, total = sum_over_replicas([number, tf.reduce_sum(values, axes)])
+        mean = total / number
+        squares = sum_over_replicas(tf.reduce_sum(tf.math.squared_difference(values, mean), axes))
+        variance = squares / number
+        scale = self.gamma * tf.math.rsqrt(variance + self.epsilon)
+        outputs = tf.cast((values - mean) * scale + self.beta, inputs.dtype)
+        return outputs, mean, squares / tf.maximum(number - 1.0, 1.0)
 
 
 @keras.saving.register_keras_serializable(package="keras_maskrcnn")

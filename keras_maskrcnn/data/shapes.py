@@ -7,6 +7,7 @@ lines across them. Masks are what is visible of a shape.
 import json
 import os
 import pathlib
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -20,7 +21,13 @@ LEAST_VISIBLE_SHARE, LEAST_VISIBLE_PIXELS = 0.25, 40
 SUPERSAMPLING = 2
 
 
-def generate(folder: str | os.PathLike, count: int, size: int = 192, seed: int = 0) -> CocoDataset:
+def generate(
+    folder: str | os.PathLike,
+    count: int,
+    size: int = 192,
+    seed: int = 0,
+    class_names: Sequence[str] = CLASS_NAMES,
+) -> CocoDataset:
     """Writes pictures and their annotations, and returns them as a dataset.
 
     Args:
@@ -28,9 +35,10 @@ def generate(folder: str | os.PathLike, count: int, size: int = 192, seed: int =
         count: Number of pictures.
         size: Their side, in pixels.
         seed: The same seed draws the same pictures; picture i is the same for any `count`.
+        class_names: The shapes to draw, of `CLASS_NAMES`; they become the classes.
 
     Raises:
-        ValueError: `count` is below 1 or `size` below 32.
+        ValueError: `count` is below 1 or `size` below 32, or there is no such shape.
 
     Example:
         >>> dataset = generate("shapes", 4)
@@ -39,11 +47,14 @@ def generate(folder: str | os.PathLike, count: int, size: int = 192, seed: int =
     """
     if count < 1 or size < 32:
         raise ValueError(f"count must be at least 1 and size at least 32, got {count} and {size}.")
+    unknown = [name for name in class_names if name not in CLASS_NAMES]
+    if unknown or not class_names:
+        raise ValueError(f"class_names must be of {', '.join(CLASS_NAMES)}; got {unknown}.")
     folder = pathlib.Path(folder)
     (folder / "images").mkdir(parents=True, exist_ok=True)
     images, annotations = [], []
     for i in range(count):
-        image, class_ids, masks = draw_picture(np.random.default_rng([seed, i]), size)
+        image, class_ids, masks = draw_picture(np.random.default_rng([seed, i]), size, class_names)
         name = f"{i:06}.jpg"
         bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
         cv2.imwrite(str(folder / "images" / name), bgr, [cv2.IMWRITE_JPEG_QUALITY, 92])
@@ -52,22 +63,22 @@ def generate(folder: str | os.PathLike, count: int, size: int = 192, seed: int =
             annotations.append(
                 {"id": len(annotations) + 1, "image_id": i + 1, **_annotation(class_id, mask)}
             )
-    categories = [{"id": i, "name": name} for i, name in enumerate(CLASS_NAMES, start=1)]
+    categories = [{"id": i, "name": name} for i, name in enumerate(class_names, start=1)]
     content = {"images": images, "annotations": annotations, "categories": categories}
     (folder / "annotations.json").write_text(json.dumps(content), encoding="utf-8")
     return CocoDataset(folder / "annotations.json", folder / "images")
 
 
 def draw_picture(
-    rng: np.random.Generator, size: int = 192
+    rng: np.random.Generator, size: int = 192, class_names: Sequence[str] = CLASS_NAMES
 ) -> tuple[np.ndarray, list[int], list[np.ndarray]]:
     """One picture (size, size, 3) uint8 RGB, and the class and visible mask of each shape in it."""
     canvas = _texture(rng, size)
     _draw_lines(rng, canvas, rng.integers(2, 7))
     class_ids, masks, areas = [], [], []
     for _ in range(rng.integers(2, 9)):
-        class_id = int(rng.integers(len(CLASS_NAMES)))
-        coverage = _shape_coverage(rng, CLASS_NAMES[class_id], size)
+        class_id = int(rng.integers(len(class_names)))
+        coverage = _shape_coverage(rng, class_names[class_id], size)
         canvas = canvas + coverage[..., None] * (_texture(rng, size) - canvas)
         covered = coverage >= 0.5
         masks = [mask & ~covered for mask in masks]

@@ -1,9 +1,14 @@
-"""COCO's figures while a model trains."""
+"""COCO's figures while a model trains, and the other callbacks of this package."""
 
 import keras
+from pycocotools.cocoeval import COCOeval
 from rich.console import Console
 
-from keras_maskrcnn.evaluation.coco import evaluate, results_table
+from keras_maskrcnn.evaluation.coco import figures, results_table, run_coco_eval
+from keras_maskrcnn.evaluation.tensorboard import DetectionSummaries
+from keras_maskrcnn.training.callbacks import ImagesPerSecond, LearningRate, NaNGuard
+
+__all__ = ["CocoEvaluation", "DetectionSummaries", "ImagesPerSecond", "LearningRate", "NaNGuard"]
 
 
 class CocoEvaluation(keras.callbacks.Callback):
@@ -16,6 +21,9 @@ class CocoEvaluation(keras.callbacks.Callback):
     Every epoch has all figures. Where there is no evaluation those of the last one stand, which a
     monitor takes for an epoch without improvement: a `patience` counts epochs, not evaluations.
 
+    Under a `tf.distribute` strategy each process evaluates the whole dataset, on one replica, and
+    so has the same figures: all of them stop early in the same epoch.
+
     Args:
         dataset: A `CocoDataset`.
         every: Epochs from one evaluation to the next; the first epoch and the last are always
@@ -23,6 +31,10 @@ class CocoEvaluation(keras.callbacks.Callback):
         batch_size: Images at a time.
         verbose: Whether to print a table each time.
         prefix: What the names of the figures start with in the logs.
+
+    Attributes:
+        evaluations: pycocotools' own evaluations of the last time, `"box"` and `"mask"`.
+        evaluated_epoch: When that was, from 0; None before the first time.
 
     Raises:
         ValueError: `every` is below 1.
@@ -47,23 +59,30 @@ class CocoEvaluation(keras.callbacks.Callback):
         self.batch_size = batch_size
         self.verbose = verbose
         self.prefix = prefix
+        self._forget()
+
+    def _forget(self):
         self.figures: dict[str, float] = {}
+        self.evaluations: dict[str, COCOeval] = {}
+        self.evaluated_epoch: int | None = None
 
     def on_train_begin(self, logs=None):
-        self.figures = {}
+        self._forget()
 
     def on_epoch_end(self, epoch, logs=None):
         last = epoch + 1 == self.params.get("epochs")
         if (epoch + 1) % self.every == 0 or last or not self.figures:
-            figures = evaluate(self.model, self.dataset, self.batch_size, verbose=0)
-            self.figures = {f"{self.prefix}{name}": value for name, value in figures.items()}
+            self.evaluated_epoch = epoch
+            self.evaluations = run_coco_eval(self.model, self.dataset, self.batch_size, verbose=0)
+            values = figures(self.evaluations)
+            self.figures = {f"{self.prefix}{name}": value for name, value in values.items()}
             if self.verbose:
-                self._print(figures)
+                self._print(values)
         if logs is not None:
             logs.update(self.figures)
 
-    def _print(self, figures):
+    def _print(self, values):
         console = Console()
         if self.params.get("verbose") == 1:  # leave the line of Keras' progress bar
             console.print()
-        console.print(results_table(figures))
+        console.print(results_table(values))

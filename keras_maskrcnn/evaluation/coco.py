@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from rich.progress import Progress
@@ -27,6 +28,8 @@ def evaluate(
     max_images: int | None = None,
 ) -> dict[str, float]:
     """COCO's figures for a model on a dataset.
+
+    Under a `tf.distribute` strategy every process evaluates the whole dataset, on one replica.
 
     Args:
         model: A `MaskRCNN`.
@@ -50,6 +53,17 @@ def evaluate(
         >>> results["mask_ap"]
         0.371
     """
+    return figures(run_coco_eval(model, dataset, batch_size, verbose, max_images))
+
+
+def run_coco_eval(
+    model,
+    dataset,
+    batch_size: int = 1,
+    verbose: int | str = "auto",
+    max_images: int | None = None,
+) -> dict[str, COCOeval]:
+    """COCO's own evaluation of `"box"` and, with a mask branch, `"mask"`; see `evaluate`."""
     if max_images is not None and max_images < 1:
         raise ValueError(f"max_images must be at least 1, got {max_images}.")
     if len(dataset.category_ids) != model.config.num_classes:
@@ -67,7 +81,38 @@ def evaluate(
             progress.advance(task, len(records))
     kinds = ("box", "mask") if model.config.mask else ("box",)
     image_ids = [record.image_id for record in chosen]
-    return evaluate_results(results, dataset.ground_truth(), kinds, image_ids)
+    return _run_on_results(results, dataset.ground_truth(), kinds, image_ids)
+
+
+def figures(evaluations: dict[str, COCOeval]) -> dict[str, float]:
+    """The figures of `run_coco_eval`, as `evaluate` returns them."""
+    values = {
+        f"{kind}_{name}": float(evaluation.stats[i])
+        for kind, evaluation in evaluations.items()
+        for i, name in STATISTICS.items()
+    }
+    return {name: value if value >= 0 else math.nan for name, value in values.items()}
+
+
+def precision_curves(evaluation: COCOeval, iou: float = 0.5) -> dict[int | str, np.ndarray]:
+    """Precision at each recall, for each category id of which there is an object.
+
+    Args:
+        evaluation: Of `run_coco_eval`.
+        iou: From which an object is found; 0.50, 0.55 and so on to 0.95.
+
+    Returns:
+        (101,) float each: precision at the recalls 0, 0.01 and so on to 1; 0 where the model does
+        not reach the recall.
+    """
+    at = int(np.argmin(np.abs(evaluation.params.iouThrs - iou)))
+    of_all_areas, most_detections = 0, -1
+    curves = evaluation.eval["precision"][at, :, :, of_all_areas, most_detections]
+    return {
+        category: curve
+        for category, curve in zip(evaluation.params.catIds, curves.T, strict=True)
+        if curve[0] >= 0
+    }
 
 
 def evaluate_results(
@@ -92,14 +137,14 @@ def evaluate_results(
         ValueError: A result is of an image that is not among the annotations, or has no mask
             where masks are evaluated; or there is no such kind.
     """
+    return figures(_run_on_results(results, ground_truth, kinds, image_ids))
+
+
+def _run_on_results(results, ground_truth, kinds, image_ids):
     _check_results(results, ground_truth, kinds)
     image_ids = ground_truth.getImgIds() if image_ids is None else list(image_ids)
-    measure = {"box": _box_statistics, "mask": _mask_statistics}
-    figures = {}
-    for kind in kinds:
-        statistics = measure[kind](results, ground_truth, image_ids)
-        figures |= {f"{kind}_{name}": float(statistics[i]) for i, name in STATISTICS.items()}
-    return {name: value if value >= 0 else math.nan for name, value in figures.items()}
+    run = {"box": _run_on_boxes, "mask": _run_on_masks}
+    return {kind: run[kind](results, ground_truth, image_ids) for kind in kinds}
 
 
 def results_table(results: dict[str, float]) -> Table:
@@ -161,15 +206,15 @@ def _check_results(results, ground_truth, kinds):
             raise ValueError(f"results[{index}] has no segmentation: evaluate kinds=('box',).")
 
 
-def _box_statistics(results, ground_truth, image_ids):
+def _run_on_boxes(results, ground_truth, image_ids):
     boxes = [{k: v for k, v in result.items() if k != "segmentation"} for result in results]
-    return _statistics(boxes, ground_truth, image_ids, "bbox")
+    return _run(boxes, ground_truth, image_ids, "bbox")
 
 
-def _mask_statistics(results, ground_truth, image_ids):
+def _run_on_masks(results, ground_truth, image_ids):
     # Of results that have a box, pycocotools would take the box's area for the mask's.
     masks = [{k: v for k, v in result.items() if k != "bbox"} for result in results]
-    return _statistics(masks, _with_masks(ground_truth), image_ids, "segm")
+    return _run(masks, _with_masks(ground_truth), image_ids, "segm")
 
 
 def _with_masks(ground_truth):
@@ -192,7 +237,7 @@ def _coco(dataset):
     return coco
 
 
-def _statistics(results, ground_truth, image_ids, kind):
+def _run(results, ground_truth, image_ids, kind):
     with contextlib.redirect_stdout(io.StringIO()):
         # pycocotools cannot load an empty list.
         nothing = {**ground_truth.dataset, "annotations": []}
@@ -202,4 +247,4 @@ def _statistics(results, ground_truth, image_ids, kind):
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
-    return evaluation.stats
+    return evaluation

@@ -1,6 +1,12 @@
-"""The five losses (Mask R-CNN, section 3; Faster R-CNN, 3.1.2)."""
+"""The five losses (Mask R-CNN, section 3; Faster R-CNN, 3.1.2).
+
+Under a `tf.distribute` strategy each is this replica's share: a sum over its own images, divided by
+the number of anchors or regions of all replicas. The shares add up to the loss of the global batch.
+"""
 
 import tensorflow as tf
+
+from keras_maskrcnn.ops.replicas import sum_over_replicas
 
 
 def smooth_l1(difference: tf.Tensor, beta: float) -> tf.Tensor:
@@ -38,7 +44,8 @@ def rpn_losses(
         batch_size_per_image: Anchors of a full sample.
         beta: See `smooth_l1`.
     """
-    normalizer = tf.cast(tf.shape(logits)[0], tf.float32) * float(batch_size_per_image)
+    images = sum_over_replicas(tf.cast(tf.shape(logits)[0], tf.float32))
+    normalizer = images * float(batch_size_per_image)
     targets = tf.cast(foreground, tf.float32)
     objectness = tf.nn.sigmoid_cross_entropy_with_logits(targets, logits)
     box = tf.reduce_sum(smooth_l1(deltas - delta_targets, beta), axis=-1)
@@ -70,7 +77,7 @@ def box_losses(
         valid: (B, K) bool.
         beta: See `smooth_l1`.
     """
-    normalizer = tf.maximum(tf.reduce_sum(tf.cast(valid, tf.float32)), 1.0)
+    normalizer = _count(valid)
     cross_entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(class_targets, class_logits)
     of_class = tf.where(foreground, class_targets, 0)
     deltas = tf.gather(deltas, of_class, batch_dims=2)
@@ -90,8 +97,12 @@ def mask_loss(logits: tf.Tensor, targets: tf.Tensor, foreground: tf.Tensor) -> t
         foreground: (B, F) bool; the others do not count.
     """
     cross_entropy = tf.nn.sigmoid_cross_entropy_with_logits(targets, logits)
-    normalizer = tf.maximum(tf.reduce_sum(tf.cast(foreground, tf.float32)), 1.0)
-    return _masked_sum(tf.reduce_mean(cross_entropy, axis=[2, 3]), foreground) / normalizer
+    return _masked_sum(tf.reduce_mean(cross_entropy, axis=[2, 3]), foreground) / _count(foreground)
+
+
+def _count(mask):
+    """How many are chosen on all replicas, at least 1."""
+    return tf.maximum(sum_over_replicas(tf.reduce_sum(tf.cast(mask, tf.float32))), 1.0)
 
 
 def _masked_sum(values, mask):

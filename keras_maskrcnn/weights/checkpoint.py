@@ -5,12 +5,14 @@ import types
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import keras
 import numpy as np
 
 from keras_maskrcnn.config import NECKS, MaskRCNNConfig
 from keras_maskrcnn.weights import detectron, detectron2, keras_applications, layout, torchvision
 from keras_maskrcnn.weights.assign import assign
 from keras_maskrcnn.weights.torch_file import load_torch
+from keras_maskrcnn.weights.transfer import transfer_weights
 from keras_maskrcnn.weights.unpickle import load_pickle
 
 FORMATS = (detectron2, detectron, torchvision, keras_applications)
@@ -120,6 +122,32 @@ def _read(path):
     if start.startswith(H5_SIGNATURE):
         return keras_applications.read_h5(path)
     return load_torch(path) if start.startswith(TORCH_SIGNATURES) else load_pickle(path)
+
+
+def load_model(model_class: type[keras.Model], path: str | os.PathLike, **overrides) -> keras.Model:
+    """The model that a published checkpoint holds, with its weights.
+
+    Of a backbone, it is a model on this backbone whose other weights are new.
+
+    Args:
+        model_class: `MaskRCNN`.
+        path: See `read_checkpoint`.
+        **overrides: Fields of the config to change. With another `num_classes` than the
+            checkpoint's the last layers of the heads start anew.
+
+    Raises:
+        ValueError: Not a checkpoint of a model of this package, or one of another shape than the
+            overrides ask for.
+
+    Example:
+        >>> model = load_model(MaskRCNN, "model_final_f10217.pkl", num_classes=3, freeze_at=2)
+    """
+    checkpoint = read_checkpoint(path)
+    fields = checkpoint.config()
+    model = model_class({**fields, **overrides})
+    num_classes = fields.get("num_classes", model.config.num_classes)  # of a backbone, none
+    transfer_weights(model, num_classes, checkpoint.load_into)
+    return model
 
 
 def import_weights(model, path: str | os.PathLike) -> ImportedWeights:

@@ -35,3 +35,16 @@ def test_seeded_and_the_same_for_any_number():
 def test_impossible_sets(tmp_path, count, size):
     with pytest.raises(ValueError, match="count must be at least 1 and size at least 32"):
         shapes.generate(tmp_path, count, size=size)
+
+
+def test_chosen_classes(tmp_path):
+    dataset = shapes.generate(tmp_path, 6, size=64, class_names=("ring", "star"))
+    assert dataset.class_names == ("ring", "star")
+    found = {instance.class_id for record in dataset.records for instance in record.instances}
+    assert found == {0, 1}
+
+
+@pytest.mark.parametrize("class_names", [(), ("ring", "rings")])
+def test_unknown_classes(tmp_path, class_names):
+    with pytest.raises(ValueError, match="class_names must be of ellipse, .*cross; got"):
+        shapes.generate(tmp_path, 1, class_names=class_names)

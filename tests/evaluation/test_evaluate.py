@@ -18,7 +18,14 @@ from rich.console import Console
 
 from keras_maskrcnn import Detections, evaluate
 from keras_maskrcnn.data import CocoDataset, crop_masks
-from keras_maskrcnn.evaluation.coco import STATISTICS, evaluate_results, results_table
+from keras_maskrcnn.evaluation.coco import (
+    STATISTICS,
+    evaluate_results,
+    figures,
+    precision_curves,
+    results_table,
+    run_coco_eval,
+)
 
 FIGURES = {f"{kind}_{name}" for kind in ("box", "mask") for name in STATISTICS.values()}
 
@@ -262,3 +269,17 @@ def test_results_table():
         assert expected in text
     console.print(results_table({"box_ap": 0.5}))
     assert "50.0" in console.file.getvalue()
+
+
+@pytest.mark.parametrize(("iou", "name"), [(0.5, "ap50"), (0.75, "ap75")])
+def test_ap_is_the_area_under_the_precision_curves(dataset, iou, name):
+    class EveryOther(PerfectModel):
+        def _found(self, example):
+            return super()._found(example)[::2]
+
+    evaluations = run_coco_eval(EveryOther(dataset), dataset, verbose=0)
+    for kind, evaluation in evaluations.items():
+        curves = precision_curves(evaluation, iou)
+        area = np.mean([curve.mean() for curve in curves.values()])
+        assert 0.3 < area < 0.9
+        assert area == pytest.approx(figures(evaluations)[f"{kind}_{name}"])

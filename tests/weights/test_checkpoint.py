@@ -177,9 +177,23 @@ def test_c4(tmp_path, mask):
 
 def test_overrides_of_another_shape_name_the_first_mismatches(tmp_path, tensors):
     path = write(tmp_path / "m.pkl", tensors)
-    with pytest.raises(ValueError, match=r"cls_score.weight is \(4, 32\).*is \(32, 8\)"):
-        MaskRCNN.from_checkpoint(path, num_classes=7)
+    with pytest.raises(ValueError, match=r"fc1.weight is \(32, 784\).*is \(784, 64\)"):
+        MaskRCNN.from_checkpoint(path, box_head_units=(64, 32))
     assert MaskRCNN.from_checkpoint(path, roi_sampling_ratio=2).config.roi_sampling_ratio == 2
+
+
+def test_other_classes_start_the_last_layers_anew(tmp_path, model, tensors):
+    loaded = MaskRCNN.from_checkpoint(write(tmp_path / "m.pkl", tensors), num_classes=7)
+    model.import_weights(tmp_path / "m.pkl")
+    assert loaded.config.num_classes == 7
+    changed = {
+        ours.path.split("/", 1)[1]
+        for ours, theirs in zip(loaded.weights, model.weights, strict=True)
+        if ours.shape != theirs.shape or np.any(ours.numpy() != theirs.numpy())
+    }
+    assert changed == {"sampling_seed"} | {
+        f"{part}/{weight}" for part in ("classes", "deltas") for weight in ("kernel", "bias")
+    } | {"predictor_kernel", "predictor_bias"}
 
 
 def test_values_that_are_no_numbers_are_named(tmp_path, model, tensors):

@@ -1,0 +1,52 @@
+"""A step of training and of validation: from a batch to moved weights and logged losses."""
+
+import keras
+import tensorflow as tf
+
+from keras_maskrcnn.ops.replicas import num_replicas, sum_over_replicas
+
+
+def train_step(model: keras.Model, data) -> dict[str, tf.Tensor]:
+    """Moves the weights down the gradient of the sum of the losses of a batch `(x, y)`.
+
+    Returns:
+        Means of the losses over the epoch so far, by name.
+    """
+    x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
+    with tf.GradientTape() as tape:
+        losses = total_and_parts(model, x, y, training=True)
+        scaled = model.optimizer.scale_loss(losses["loss"])
+    weights = model.trainable_weights
+    gradients = tape.gradient(scaled, weights)
+    model.optimizer.apply_gradients(zip(gradients, weights, strict=True))
+    return _track(model, losses, x["images"])
+
+
+def test_step(model: keras.Model, data) -> dict[str, tf.Tensor]:
+    """The losses of a batch `(x, y)`, as `train_step` returns them."""
+    x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
+    return _track(model, total_and_parts(model, x, y, training=False), x["images"])
+
+
+def total_and_parts(model, x, y, training: bool) -> dict[str, tf.Tensor]:
+    """The losses and, as `"loss"`, their sum with those that layers added: this replica's share."""
+    _check_share(x["images"])
+    losses = model.training_losses(x, y, training=training)
+    added = [loss / num_replicas() for loss in model.losses]  # each replica has them whole
+    return {"loss": tf.add_n([*losses.values(), *added]), **losses}
+
+
+def _check_share(images):
+    """Kernels fail on a batch of no image, and do not say why."""
+    if num_replicas() > 1:
+        tf.debugging.assert_positive(
+            tf.shape(images)[0],
+            "A replica has no image: the batch has fewer images than there are replicas. Choose a "
+            "batch_size of at least as many, or drop the rest of the data.",
+        )
+
+
+def _track(model, losses, images):
+    for name, value in sum_over_replicas(losses).items():
+        model.loss_trackers[name].update_state(value, sample_weight=tf.shape(images)[0])
+    return {name: tracker.result() for name, tracker in model.loss_trackers.items()}
