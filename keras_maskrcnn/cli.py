@@ -8,6 +8,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import re
 import sys
 from collections.abc import Sequence
 
@@ -39,11 +40,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, OSError, RuntimeError) as error:
         if args.debug:
             raise
-        print(f"keras-maskrcnn: error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"keras-maskrcnn: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("keras-maskrcnn: interrupted", file=sys.stderr)
         return 130
+    except Exception as error:
+        message = _pipeline_error(error)
+        if args.debug or message is None:
+            raise
+        print(f"keras-maskrcnn: error: {message}", file=sys.stderr)
+        return 2
 
 
 def train(args: argparse.Namespace) -> int:
@@ -121,6 +128,14 @@ def info(args: argparse.Namespace) -> int:
     else:
         _print_installation()
     return 0
+
+
+def _pipeline_error(error):
+    """What the input pipeline said when it stopped: TensorFlow wraps it in tracebacks."""
+    import tensorflow as tf
+
+    found = re.search(r"ValueError: (.*?)\n+Traceback", str(error), re.DOTALL)
+    return found[1] if found and isinstance(error, tf.errors.InvalidArgumentError) else None
 
 
 def _print_installation():

@@ -1,7 +1,8 @@
 """From what a file says of an object to an `Instance`, checked."""
 
 import math
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -88,6 +89,35 @@ def rectangle_polygon(x0: float, y0: float, x1: float, y1: float) -> list[float]
     return [x0, y0, x1, y0, x1, y1, x0, y1]
 
 
+def polygon_area(polygon: Sequence[float]) -> float:
+    """The area that `[x, y, x, y, ...]` encloses, in pixels."""
+    x, y = np.reshape(polygon, (-1, 2)).T
+    return float(abs(np.dot(x, np.roll(y, 1)) - np.dot(y, np.roll(x, 1))) / 2)
+
+
+def choose_classes(
+    labels: set[str], class_names: Sequence[str] | None, source: str | os.PathLike
+) -> tuple[str, ...]:
+    """The classes of a format that has no list of them.
+
+    Args:
+        labels: Those that occur.
+        class_names: Those to keep, in their order; all that occur, sorted, if None.
+        source: The file or folder, for the message.
+
+    Raises:
+        ValueError: None of `class_names` occurs.
+    """
+    if class_names is None:
+        return tuple(sorted(labels))
+    if labels and not labels & set(class_names):
+        raise ValueError(
+            f"{os.fspath(source)}: no object of {', '.join(class_names)}; there are "
+            f"{', '.join(sorted(labels))}."
+        )
+    return tuple(class_names)
+
+
 def _segmentation(segmentation, height, width, mended):
     """Polygons or an RLE that can be used, None if nothing is annotated."""
     if segmentation is None or segmentation == []:
@@ -100,15 +130,20 @@ def _segmentation(segmentation, height, width, mended):
         return segmentation
     if not isinstance(segmentation, list):
         raise ValueError(f"segmentation must be polygons or an RLE, got {segmentation!r:.80}")
+    usable = [_is_polygon(polygon) for polygon in segmentation]
+    if not any(usable):
+        raise ValueError("no polygon has three points")
     polygons = []
     for index, polygon in enumerate(segmentation):
-        if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
+        if usable[index]:
+            polygons.append(_numbers(polygon, len(polygon), f"polygon {index}"))
+        else:
             mended(f"polygon {index} is no list of at least three points x, y; it is left out")
-            continue
-        polygons.append(_numbers(polygon, len(polygon), f"polygon {index}"))
-    if not polygons:
-        raise ValueError("no polygon has three points")
     return polygons
+
+
+def _is_polygon(values):
+    return isinstance(values, list) and len(values) >= 6 and len(values) % 2 == 0
 
 
 def _numbers(values, length, name):
@@ -140,11 +175,6 @@ def _area(segmentation, area_of_box):
     if segmentation is None:
         return area_of_box
     if isinstance(segmentation, list):
-        return sum(_polygon_area(polygon) for polygon in segmentation)
+        return sum(polygon_area(polygon) for polygon in segmentation)
     counts = segmentation.get("counts")
     return float(sum(counts[1::2]) if isinstance(counts, list) else coco_mask.area(segmentation))
-
-
-def _polygon_area(polygon):
-    x, y = np.reshape(polygon, (-1, 2)).T
-    return float(abs(np.dot(x, np.roll(y, 1)) - np.dot(y, np.roll(x, 1))) / 2)

@@ -19,6 +19,7 @@ import PIL.Image
 
 from keras_maskrcnn.data.images import image_size
 from keras_maskrcnn.data.instances import (
+    choose_classes,
     ellipse_polygon,
     make_instance,
     mender,
@@ -59,7 +60,8 @@ def read_labelme(folder: str | os.PathLike, class_names: Sequence[str] | None = 
             opened.append((file, *_read_file(file)))
         except (ValueError, OSError, TypeError) as error:
             problems.append(Problem(str(file), f"{error}; the image is left out", "image"))
-    class_names = _classes(opened, class_names, folder)
+    labels = set().union(*(_labels(shapes) for *_, shapes in opened))
+    class_names = choose_classes(labels, class_names, folder)
     class_ids = {name: i for i, name in enumerate(class_names)}
     records = [
         Record(number, path, *size, _instances(file, shapes, class_ids, size, problems))
@@ -116,21 +118,9 @@ def _read_file(file):
     return os.fspath(path), size, content["shapes"]
 
 
-def _classes(opened, class_names, folder):
-    labels = {
-        shape["label"]
-        for *_, shapes in opened
-        for shape in shapes
-        if isinstance(shape, dict) and isinstance(shape.get("label"), str)
-    }
-    if class_names is None:
-        return tuple(sorted(labels))
-    if labels and not labels & set(class_names):
-        raise ValueError(
-            f"{folder}: no object of {', '.join(class_names)}; its labels are "
-            f"{', '.join(sorted(labels))}."
-        )
-    return tuple(class_names)
+def _labels(shapes):
+    labels = [shape.get("label") for shape in shapes if isinstance(shape, dict)]
+    return {label for label in labels if isinstance(label, str) and label}
 
 
 def _instances(file, shapes, class_ids, size, problems):

@@ -94,7 +94,7 @@ class _Reader:
             try:
                 image = self._read_image(record)
             except (ValueError, OSError) as error:
-                what = f"{error}; another image takes its place"
+                what = f"{str(error).rstrip('.')}; another image takes its place"
                 self.dataset.note(record.path, what, lost="image")
                 continue
             return self._prepare(image, record, rng)

@@ -72,7 +72,8 @@ class ProblemLog:
             if lost > max(FEW, self.max_broken * total):
                 raise ValueError(
                     f"{self.source}: {lost} of {total} {kind}s cannot be used, more than "
-                    f"{self.max_broken:.0%}. Mend them, or raise the dataset's max_broken.\n"
+                    f"{self.max_broken:.0%}. Mend them (keras-maskrcnn inspect-dataset lists "
+                    "all), or raise the dataset's max_broken.\n"
                     f"{self.report()}"
                 )
 

@@ -65,7 +65,8 @@ class Problem:
     lost: Lost | None = None
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.what}"
+        # Errors of files begin with the file already.
+        return f"{self.where}: {self.what.removeprefix(f'{self.where}: ')}"
 
 
 class Contents(NamedTuple):

@@ -12,13 +12,13 @@ import pathlib
 from collections import Counter
 from collections.abc import Sequence
 
-import numpy as np
-
 from keras_maskrcnn.data.images import image_size
 from keras_maskrcnn.data.instances import (
+    choose_classes,
     ellipse_polygon,
     make_instance,
     mender,
+    polygon_area,
     rectangle_polygon,
 )
 from keras_maskrcnn.data.placing import full_mask, place_images
@@ -67,7 +67,8 @@ def read_via(
         except (ValueError, OSError, TypeError) as error:
             problems.append(Problem(f"{source}: {key}", f"{error}; the image is left out", "image"))
     found = _classified(opened, attribute, problems)
-    class_names = _classes(found, class_names, source)
+    labels = {label for *_, groups in found for label, _ in groups}
+    class_names = choose_classes(labels or {ONLY_CLASS}, class_names, source)
     class_ids = {name: i for i, name in enumerate(class_names)}
     records = [
         Record(number, path, *size, _instances(where, groups, class_ids, size, problems))
@@ -189,18 +190,6 @@ def _object_of(region, attribute):
     return value.strip(), attributes.get(GROUP)
 
 
-def _classes(found, class_names, source):
-    labels = {label for *_, groups in found for label, _ in groups}
-    if class_names is None:
-        return tuple(sorted(labels)) or (ONLY_CLASS,)
-    if labels and not labels & set(class_names):
-        raise ValueError(
-            f"{source}: no object of {', '.join(class_names)}; its classes are "
-            f"{', '.join(sorted(labels))}."
-        )
-    return tuple(class_names)
-
-
 def _instances(where, groups, class_ids, size, problems):
     instances = []
     for (label, _), parts in groups.items():
@@ -259,13 +248,9 @@ def _shapes(instance, record, losses):
         if mask is None:
             return []
         polygons = trace_outlines(mask)
-        losses["objects whose holes are filled"] += _area(polygons) > mask.sum()
+        filled = sum(map(polygon_area, polygons)) > mask.sum()
+        losses["objects whose holes are filled"] += filled
     return [
         {"name": "polygon", "all_points_x": polygon[::2], "all_points_y": polygon[1::2]}
         for polygon in polygons
     ]
-
-
-def _area(polygons):
-    points = [np.reshape(polygon, (-1, 2)).T for polygon in polygons]
-    return sum(abs(np.dot(x, np.roll(y, 1)) - np.dot(y, np.roll(x, 1))) / 2 for x, y in points)
