@@ -1,4 +1,4 @@
-"""The command line: `keras-maskrcnn train | evaluate | predict | build-ops | info`.
+"""The command line: `keras-maskrcnn VERB`; the verbs of datasets are in `cli_data`.
 
 TensorFlow takes seconds to import, so only the verbs import it and `--help` answers at once.
 """
@@ -8,10 +8,11 @@ import dataclasses
 import json
 import os
 import pathlib
+import re
 import sys
 from collections.abc import Sequence
 
-from keras_maskrcnn import cli_parser
+from keras_maskrcnn import cli_data, cli_parser
 from keras_maskrcnn.config import MaskRCNNConfig, shipped_configs
 
 PICTURES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
@@ -29,6 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         "train": train,
         "evaluate": evaluate,
         "predict": predict,
+        "inspect-dataset": cli_data.inspect_dataset,
+        "convert-dataset": cli_data.convert_dataset,
         "build-ops": build_ops,
         "info": info,
     }
@@ -37,15 +40,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, OSError, RuntimeError) as error:
         if args.debug:
             raise
-        print(f"keras-maskrcnn: error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"keras-maskrcnn: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("keras-maskrcnn: interrupted", file=sys.stderr)
         return 130
+    except Exception as error:
+        message = _pipeline_error(error)
+        if args.debug or message is None:
+            raise
+        print(f"keras-maskrcnn: error: {message}", file=sys.stderr)
+        return 2
 
 
 def train(args: argparse.Namespace) -> int:
-    """Train a model on a COCO annotation file; everything goes to a run folder."""
+    """Train a model on annotated pictures; everything goes to a run folder."""
     from keras_maskrcnn import training_run
 
     training_run.train(args, _config(args.config, _overrides(args)))
@@ -53,7 +62,7 @@ def train(args: argparse.Namespace) -> int:
 
 
 def evaluate(args: argparse.Namespace) -> int:
-    """Print the COCO results of a model on an annotation file."""
+    """Print the COCO results of a model on annotated pictures."""
     from rich.console import Console
 
     import keras_maskrcnn as km
@@ -62,7 +71,7 @@ def evaluate(args: argparse.Namespace) -> int:
 
     model = _load(args)
     names = model.config.class_names or None
-    dataset = km.data.CocoDataset(args.annotations, args.images, names)
+    dataset = km.data.open_dataset(args.annotations, args.images, names)
     results = km.evaluate(model, dataset, batch_size=args.batch_size, verbose=1)
     Console().print(results_table(results))
     if dataset.problems:
@@ -119,6 +128,14 @@ def info(args: argparse.Namespace) -> int:
     else:
         _print_installation()
     return 0
+
+
+def _pipeline_error(error):
+    """What the input pipeline said when it stopped: TensorFlow wraps it in tracebacks."""
+    import tensorflow as tf
+
+    found = re.search(r"ValueError: (.*?)\n+Traceback", str(error), re.DOTALL)
+    return found[1] if found and isinstance(error, tf.errors.InvalidArgumentError) else None
 
 
 def _print_installation():

@@ -7,90 +7,43 @@ import typing
 
 import yaml
 
+from keras_maskrcnn import cli_examples
 from keras_maskrcnn.config import BACKBONES, MaskRCNNConfig
 
 DEFAULT_CONFIG = "mask_rcnn_resnet50_fpn"
-
-EXAMPLES = """\
-examples:
-  keras-maskrcnn train --train-annotations train.json --train-images photos/ \\
-      --val-annotations val.json --val-images photos/ --weights model_final_f10217.pkl
-  keras-maskrcnn evaluate --run runs/mine --annotations test.json --images photos/
-  keras-maskrcnn predict --run runs/mine --output predictions/ photos/ one_more.jpg
-  keras-maskrcnn build-ops
-  keras-maskrcnn info
-
-keras-maskrcnn VERB --help explains each verb.
-"""
-TRAIN_EXAMPLES = """\
-examples:
-  # finetune Detectron2's R50-FPN on your classes, which are read from the annotations
-  keras-maskrcnn train --train-annotations train.json --train-images photos/ \\
-      --val-annotations val.json --val-images photos/ \\
-      --weights model_final_f10217.pkl --epochs 12 --output runs/mine
-  # a small model from random weights
-  keras-maskrcnn train --train-annotations train.json --train-images photos/ \\
-      --config demo_shapes --optimizer adamw --learning-rate 0.001 --batch-size 8
-  # your own config file, and fields of it changed
-  keras-maskrcnn train --train-annotations train.json --train-images photos/ \\
-      --config mine.yaml --image-min-size 640 --anchor-sizes "[[16], [32], [64], [128], [256]]"
-"""
-EVALUATE_EXAMPLES = """\
-examples:
-  keras-maskrcnn evaluate --run runs/mine --annotations test.json --images photos/
-  keras-maskrcnn evaluate --model m.keras --annotations test.json --images photos/ --json ap.json
-"""
-PREDICT_EXAMPLES = """\
-examples:
-  keras-maskrcnn predict --run runs/mine photos/
-  keras-maskrcnn predict --model m.keras --score-threshold 0.7 --output found/ a.jpg b.png
-  keras-maskrcnn predict --model model_final_f10217.pkl photo.jpg
-
-The pictures and results.json (COCO's results format, with file names) go to the output folder.
-The exit code is 1 if some of the files could not be read; the others are done all the same.
-"""
-BUILD_OPS_EXAMPLES = """\
-examples:
-  keras-maskrcnn build-ops
-  CXX=clang++ keras-maskrcnn build-ops --no-cuda
-
-It takes about a minute and needs a C++ compiler. `keras-maskrcnn info` says which RoIAlign runs.
-"""
-INFO_EXAMPLES = """\
-examples:
-  keras-maskrcnn info
-  keras-maskrcnn info --model runs/mine/best.keras
-  keras-maskrcnn info --config mask_rcnn_resnet50_fpn > mine.yaml
-  keras-maskrcnn info --presets
-"""
+DATA_FORMATS = (
+    "PATH is a COCO or VIA file, a VOC split (ImageSets/Segmentation/*.txt), or a folder: of "
+    "LabelMe's files, of Pascal VOC, of images/ and masks/, or one that convert-dataset wrote."
+)
+TARGETS = ("coco", "labelme", "via", "voc", "mask-png")
 
 
 def build() -> argparse.ArgumentParser:
     """The parser of the whole command line; `verb` in its result names the verb."""
     parser = argparse.ArgumentParser(
         prog="keras-maskrcnn",
-        description="Mask R-CNN for Keras 3: train on COCO annotations, evaluate, predict.",
-        epilog=EXAMPLES,
+        description="Mask R-CNN for Keras 3: train on annotated pictures, evaluate, predict.",
+        epilog=cli_examples.VERBS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", dest="verb", required=True)
     _add_train(verbs)
     _add_evaluate(verbs)
     _add_predict(verbs)
+    _add_inspect_dataset(verbs)
+    _add_convert_dataset(verbs)
     _add_build_ops(verbs)
     _add_info(verbs)
     return parser
 
 
 def _add_train(verbs):
-    usage = "--train-annotations FILE --train-images DIR [options]"
-    summary = "Train a model on a COCO annotation file; everything goes to a run folder."
-    parser = _add_verb(verbs, "train", usage, summary, TRAIN_EXAMPLES)
-    data = parser.add_argument_group("data")
-    data.add_argument("--train-annotations", metavar="FILE", required=True, help="COCO JSON file")
-    data.add_argument("--train-images", metavar="DIR", required=True, help="folder of its pictures")
-    data.add_argument("--val-annotations", metavar="FILE", help="COCO JSON file to evaluate on")
-    data.add_argument("--val-images", metavar="DIR", help="folder of its pictures")
+    usage = "--train-data PATH [--train-images DIR] [options]"
+    summary = "Train a model on annotated pictures; everything goes to a run folder."
+    parser = _add_verb(verbs, "train", usage, summary, cli_examples.TRAIN)
+    data = parser.add_argument_group("data", DATA_FORMATS)
+    _add_data(data, "train-", "annotations to train on", required=True)
+    _add_data(data, "val-", "annotations to evaluate on", required=False)
 
     model = parser.add_argument_group("model")
     model.add_argument(
@@ -146,12 +99,11 @@ def _add_training(parser):
 
 
 def _add_evaluate(verbs):
-    usage = "(--model FILE | --run DIR) --annotations FILE --images DIR [options]"
-    summary = "Print the COCO results of a model on an annotation file."
-    parser = _add_verb(verbs, "evaluate", usage, summary, EVALUATE_EXAMPLES)
+    usage = "(--model FILE | --run DIR) --data PATH [--images DIR] [options]"
+    summary = "Print the COCO results of a model on annotated pictures."
+    parser = _add_verb(verbs, "evaluate", usage, summary, cli_examples.EVALUATE)
     _add_model(parser, required=True)
-    parser.add_argument("--annotations", metavar="FILE", required=True, help="COCO JSON file")
-    parser.add_argument("--images", metavar="DIR", required=True, help="folder of its pictures")
+    _add_data(parser.add_argument_group("data", DATA_FORMATS), "", "annotations", required=True)
     parser.add_argument(
         "--batch-size", type=positive_int, default=1, metavar="N", help="default: 1"
     )
@@ -162,7 +114,7 @@ def _add_evaluate(verbs):
 def _add_predict(verbs):
     usage = "(--model FILE | --run DIR) PICTURE... [options]"
     summary = "Find the objects of pictures; write the pictures with them drawn, and a JSON file."
-    parser = _add_verb(verbs, "predict", usage, summary, PREDICT_EXAMPLES)
+    parser = _add_verb(verbs, "predict", usage, summary, cli_examples.PREDICT)
     _add_model(parser, required=True)
     parser.add_argument(
         "images", metavar="PICTURE", nargs="+", help="picture files, or folders of pictures"
@@ -180,11 +132,65 @@ def _add_predict(verbs):
     _add_fields(parser)
 
 
+def _add_inspect_dataset(verbs):
+    summary = "Print what is in a dataset, list what is broken, draw a sheet of its pictures."
+    parser = _add_dataset_verb(verbs, "inspect-dataset", "", summary, cli_examples.INSPECT)
+    parser.add_argument(
+        "--output",
+        metavar="DIR",
+        default="inspection",
+        help="for contact_sheet.png and problems.txt (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--pictures",
+        type=positive_int,
+        default=24,
+        metavar="N",
+        help="on the contact sheet (default: %(default)s)",
+    )
+
+
+def _add_convert_dataset(verbs):
+    summary = "Write a dataset in another format, its pictures along."
+    needs = "--to FORMAT --output DIR "
+    parser = _add_dataset_verb(verbs, "convert-dataset", needs, summary, cli_examples.CONVERT)
+    parser.add_argument("--to", choices=TARGETS, required=True, help=", ".join(TARGETS))
+    parser.add_argument("--output", metavar="DIR", required=True, help="new or empty")
+    parser.add_argument(
+        "--link-images", action="store_true", help="symbolic links to the pictures, not copies"
+    )
+
+
+def _add_dataset_verb(verbs, name, needs, summary, examples):
+    parser = _add_verb(verbs, name, f"PATH {needs}[options]", summary, examples)
+    parser.add_argument("data", metavar="PATH", help=DATA_FORMATS)
+    parser.add_argument("--images", metavar="DIR", help="folder of the pictures")
+    parser.add_argument(
+        "--class-attribute",
+        metavar="NAME",
+        help="of a VIA file, the region attribute that holds the class (default: the only one)",
+    )
+    return parser
+
+
+def _add_data(group, prefix, what, required):
+    """`--data`, which is also called `--annotations`, and `--images`."""
+    group.add_argument(
+        f"--{prefix}annotations", f"--{prefix}data", metavar="PATH", required=required, help=what
+    )
+    group.add_argument(
+        f"--{prefix}images",
+        metavar="DIR",
+        help="folder of its pictures (default: where the format has them; of a COCO file, images/ "
+        "beside it, or its own folder)",
+    )
+
+
 def _add_build_ops(verbs):
     summary = (
         "Compile RoIAlign for the TensorFlow that is installed; many times faster than without."
     )
-    parser = _add_verb(verbs, "build-ops", "[--no-cuda]", summary, BUILD_OPS_EXAMPLES)
+    parser = _add_verb(verbs, "build-ops", "[--no-cuda]", summary, cli_examples.BUILD_OPS)
     parser.add_argument(
         "--no-cuda",
         action="store_true",
@@ -195,7 +201,7 @@ def _add_build_ops(verbs):
 def _add_info(verbs):
     summary = "Print versions, devices and shipped configs; or one config, as YAML; or the presets."
     usage = "[--model FILE | --run DIR | --config NAME | --presets]"
-    parser = _add_verb(verbs, "info", usage, summary, INFO_EXAMPLES)
+    parser = _add_verb(verbs, "info", usage, summary, cli_examples.INFO)
     group = _add_model(parser, required=False)
     group.add_argument("--config", metavar="NAME|FILE", help="a shipped config or a YAML file")
     group.add_argument(

@@ -15,7 +15,7 @@ from rich.console import Console
 
 import keras_maskrcnn
 from keras_maskrcnn.config import MaskRCNNConfig
-from keras_maskrcnn.data import CocoDataset
+from keras_maskrcnn.data import Dataset, open_dataset
 from keras_maskrcnn.evaluation.callbacks import CocoEvaluation
 from keras_maskrcnn.evaluation.coco import evaluate, results_table
 from keras_maskrcnn.mask_rcnn import MaskRCNN
@@ -83,7 +83,7 @@ def with_classes(
 
 
 def write_samples(
-    model: MaskRCNN, dataset: CocoDataset, folder: pathlib.Path, count: int = SAMPLES
+    model: MaskRCNN, dataset: Dataset, folder: pathlib.Path, count: int = SAMPLES
 ) -> None:
     """Draw what the model finds on the first `count` pictures of the data into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -127,13 +127,12 @@ def load_weights(model: MaskRCNN, path: str | os.PathLike) -> None:
 
 
 def _datasets(args):
-    if bool(args.val_annotations) != bool(args.val_images):
-        raise ValueError("--val-annotations and --val-images belong together: give both or none.")
-    train_set = CocoDataset(args.train_annotations, args.train_images)
+    if args.val_images and not args.val_annotations:
+        raise ValueError("--val-images is the folder of the pictures of --val-data: give that too.")
+    train_set = open_dataset(args.train_annotations, args.train_images)
     if not args.val_annotations:
         return train_set, None
-    val_set = CocoDataset(args.val_annotations, args.val_images, train_set.class_names)
-    return train_set, val_set
+    return train_set, open_dataset(args.val_annotations, args.val_images, train_set.class_names)
 
 
 def _new_folder(args):

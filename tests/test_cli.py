@@ -202,7 +202,9 @@ def test_every_field_of_the_config_is_an_option():
     assert "backbone" not in args
 
 
-@pytest.mark.parametrize("verb", ["train", "evaluate", "predict", "info"])
+@pytest.mark.parametrize(
+    "verb", ["train", "evaluate", "predict", "inspect-dataset", "convert-dataset", "info"]
+)
 def test_help_has_examples(verb, capsys):
     with pytest.raises(SystemExit) as stop:
         main([verb, "--help"])
@@ -222,7 +224,7 @@ def test_help_has_examples(verb, capsys):
         (["--num-classes", "1"], "num_classes=1 is too small"),
         (["--num-classes", "two"], "--num-classes: invalid int value"),
         (["--batch-size", "0"], "--batch-size: must be at least 1"),
-        (["--val-annotations", "val.json"], "--val-annotations and --val-images belong together"),
+        (["--val-images", "photos"], "--val-images is the folder of the pictures of --val-data"),
         (["--train-annotations", "none.json"], "none.json"),
         (["--no-such-option"], "--no-such-option"),
     ],

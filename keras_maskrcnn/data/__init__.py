@@ -3,15 +3,21 @@
 from keras_maskrcnn.data import shapes
 from keras_maskrcnn.data.augmentation import Augmentation
 from keras_maskrcnn.data.coco import CocoDataset
+from keras_maskrcnn.data.convert import convert
+from keras_maskrcnn.data.dataset import Dataset
 from keras_maskrcnn.data.masks import crop_masks
+from keras_maskrcnn.data.opening import open_dataset
 from keras_maskrcnn.data.records import Instance, Problem, Record
 
 __all__ = [
     "Augmentation",
     "CocoDataset",
+    "Dataset",
     "Instance",
     "Problem",
     "Record",
+    "convert",
     "crop_masks",
+    "open_dataset",
     "shapes",
 ]

@@ -1,39 +1,31 @@
-"""Datasets in COCO's annotation format."""
+"""Datasets in COCO's annotation format.
+
+Its coordinates are ours: continuous pixels, a box [x, y, width, height] is xyxy [x, y, x + width,
+y + height], and polygons lie as they are.
+"""
 
 import contextlib
-import io
+import gc
 import json
-import math
 import os
 import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-import tensorflow as tf
-from pycocotools.coco import COCO
-
-from keras_maskrcnn.config import MaskRCNNConfig
-from keras_maskrcnn.data.images import read_image
-from keras_maskrcnn.data.masks import decode_mask
-from keras_maskrcnn.data.pipeline import make_batches
-from keras_maskrcnn.data.records import Instance, Problem, Record
+from keras_maskrcnn.data.dataset import Dataset
+from keras_maskrcnn.data.instances import make_instance, mender
+from keras_maskrcnn.data.placing import place_images
+from keras_maskrcnn.data.records import Contents, Instance, Problem, Record
 
 
-class CocoDataset:
-    """Images and the objects annotated in them.
+class CocoDataset(Dataset):
+    """A COCO JSON file of instances and its images.
 
     Args:
-        annotations: A COCO JSON file of instances.
+        annotations: The file.
         images: The folder of the image files that it names.
         class_names: The categories to keep, in the order of their class ids; all of them, in the
             order of their COCO ids, if None.
-
-    Attributes:
-        records: One `Record` an image that there is a file for.
-        class_names: The name of each class id.
-        category_ids: The COCO id of each class id.
-        problems: What had to be passed over, a `Problem` each; grows while images are read.
 
     Raises:
         FileNotFoundError: There is no such annotation file.
@@ -51,136 +43,117 @@ class CocoDataset:
         images: str | os.PathLike,
         class_names: Sequence[str] | None = None,
     ):
-        self.problems: list[Problem] = []
-        self.source = os.fspath(annotations)
-        content = _read_json(self.source)
-        self.class_names, self.category_ids = _classes(content, class_names, self.source)
-        instances = self._instances_by_image(content)
-        self.records = [
-            Record(info["id"], path, info["height"], info["width"], tuple(instances[info["id"]]))
-            for info, path in self._images(content, pathlib.Path(images))
-        ]
-        if not self.records:
-            raise ValueError(
-                f"{self.source}: none of its {len(content['images'])} images is usable.\n"
-                f"{self.problem_report()}"
-            )
+        super().__init__(annotations, read_coco(annotations, images, class_names))
 
-    def __len__(self) -> int:
-        return len(self.records)
 
-    def note(self, where: str, what: str) -> None:
-        """Adds a problem to the list, once."""
-        problem = Problem(where, what)
-        if problem not in self.problems:
-            self.problems.append(problem)
+def read_coco(
+    annotations: str | os.PathLike,
+    images: str | os.PathLike,
+    class_names: Sequence[str] | None = None,
+) -> Contents:
+    """What a COCO file holds; the arguments and errors are those of `CocoDataset`."""
+    with _without_garbage_collection():
+        return _read(os.fspath(annotations), os.fspath(images), class_names)
 
-    def problem_report(self, most: int = 10) -> str:
-        """The number of problems and the first of them, a line each."""
-        lines = [f"{len(self.problems)} problems in {self.source}"]
-        lines += [f"  {problem}" for problem in self.problems[:most]]
-        if len(self.problems) > most:
-            lines.append(f"  and {len(self.problems) - most} more")
-        return "\n".join(lines)
 
-    def batches(
-        self, config: MaskRCNNConfig, batch_size: int = 1, training: bool = False, seed: int = 0
-    ) -> tf.data.Dataset:
-        """Batches `(x, y)` as the model takes them; see `data.pipeline.make_batches`."""
-        return make_batches(self, config, batch_size, training=training, seed=seed)
+@contextlib.contextmanager
+def _without_garbage_collection():
+    """Makes millions of small objects in half the time; none of them is garbage."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
-    def example(self, index: int) -> dict[str, np.ndarray]:
-        """One record at full size, to look at.
 
-        Returns:
-            `image` (H, W, 3) uint8 RGB, `boxes` (n, 4) xyxy pixels, `class_ids` (n,), and `masks`
-            (n, H, W) bool, crowds left out.
-        """
-        record = self.records[index]
-        instances = [instance for instance in record.instances if not instance.crowd]
-        masks = np.zeros((len(instances), record.height, record.width), bool)
-        for mask, instance in zip(masks, instances, strict=True):
-            if instance.segmentation is not None:
-                mask[:] = decode_mask(instance.segmentation, record.height, record.width)
-        return {
-            "image": read_image(record.path),
-            "boxes": np.array([i.box for i in instances], np.float32).reshape(-1, 4),
-            "class_ids": np.array([i.class_id for i in instances], np.int32),
-            "masks": masks,
-        }
+def _read(source, folder, class_names):
+    content = _read_json(source)
+    names, category_ids = _classes(content, class_names, source)
+    problems: list[Problem] = []
+    infos = _images(content, source, problems)
+    instances = _instances_by_image(content, infos, category_ids, source, problems)
+    records = []
+    for where, info in infos.values():
+        path = os.path.join(folder, info["file_name"])
+        if os.path.isfile(path):
+            size = info["height"], info["width"]
+            records.append(Record(info["id"], path, *size, tuple(instances[info["id"]])))
+        else:
+            what = f"there is no image file {path}; the image is left out"
+            problems.append(Problem(where, what, "image"))
+    return Contents(records, names, problems, category_ids)
 
-    def ground_truth(self) -> COCO:
-        """The records as a pycocotools `COCO`, for the official evaluation."""
-        images = [{"id": r.image_id, "height": r.height, "width": r.width} for r in self.records]
-        annotations = []
-        for record in self.records:
-            for instance in record.instances:
-                x0, y0, x1, y1 = instance.box
-                annotation = {
-                    "id": len(annotations) + 1,  # an id of 0 would never match
-                    "image_id": record.image_id,
-                    "category_id": self.category_ids[instance.class_id],
-                    "bbox": [x0, y0, x1 - x0, y1 - y0],
-                    "area": instance.area,
-                    "iscrowd": int(instance.crowd),
-                }
-                if instance.segmentation is not None:
-                    annotation["segmentation"] = instance.segmentation
-                annotations.append(annotation)
-        categories = [
-            {"id": category_id, "name": name}
-            for category_id, name in zip(self.category_ids, self.class_names, strict=True)
-        ]
-        coco = COCO()
-        coco.dataset = {"images": images, "annotations": annotations, "categories": categories}
-        with contextlib.redirect_stdout(io.StringIO()):
-            coco.createIndex()
-        return coco
 
-    def _images(self, content, folder):
-        """The entries of images that can be used, and their paths."""
-        for index, info in enumerate(content["images"]):
-            where = f"{self.source}: images[{index}]"
-            missing = [key for key in ("id", "file_name", "height", "width") if key not in info]
-            if missing:
-                self.note(where, f"has no {', '.join(missing)}; the image is left out")
-                continue
-            path = os.fspath(folder / info["file_name"])
-            if not os.path.isfile(path):
-                self.note(where, f"there is no image file {path}; the image is left out")
-                continue
-            yield info, path
+def write_coco(dataset: Dataset, folder: pathlib.Path, link: bool) -> dict[str, int]:
+    """Writes `annotations.json` and `images/`; COCO's format holds everything."""
+    content = dataset.to_coco()
+    placed = place_images(dataset.records, folder / "images", link)
+    for info, (_, name) in zip(content["images"], placed, strict=True):
+        info["file_name"] = name
+    (folder / "annotations.json").write_text(json.dumps(content) + "\n", encoding="utf-8")
+    return {}
 
-    def _instances_by_image(self, content):
-        sizes = {
-            info["id"]: (info["height"], info["width"])
-            for info in content["images"]
-            if {"id", "height", "width"} <= info.keys()
-        }
-        known = {category["id"] for category in content["categories"]}
-        class_ids = {category_id: i for i, category_id in enumerate(self.category_ids)}
-        instances: dict[Any, list[Instance]] = {image_id: [] for image_id in sizes}
-        for index, annotation in enumerate(content["annotations"]):
-            where = f"{self.source}: annotation {annotation.get('id', f'at index {index}')}"
-            try:
-                category, image_id = annotation.get("category_id"), annotation.get("image_id")
-                if category not in known:
-                    raise ValueError(f"unknown category id {category}")
-                if image_id not in sizes:
-                    raise ValueError(f"unknown image id {image_id}")
-                if category in class_ids:
-                    height, width = sizes[image_id]
-                    instance = _instance(
-                        annotation,
-                        class_ids[category],
-                        height,
-                        width,
-                        lambda what, where=where: self.note(where, what),
-                    )
-                    instances[image_id].append(instance)
-            except (ValueError, TypeError) as error:
-                self.note(where, f"{error}; it is left out")
-        return instances
+
+def _images(content, source, problems):
+    """Where each entry of an image stands and what it is, by its id; bad ones are left out."""
+    infos: dict[Any, tuple[str, dict]] = {}
+    for index, info in enumerate(content["images"]):
+        where = f"{source}: images[{index}]"
+        try:
+            _check_image(info)
+            if info["id"] in infos:
+                raise ValueError(f"has the id {info['id']!r} of {infos[info['id']][0]}")
+            infos[info["id"]] = where, info
+        except (ValueError, TypeError) as error:
+            problems.append(Problem(where, f"{error}; the image is left out", "image"))
+    return infos
+
+
+def _check_image(info):
+    if not isinstance(info, dict):
+        raise ValueError(f"must be an object, got {info!r:.80}")
+    missing = [key for key in ("id", "file_name", "height", "width") if key not in info]
+    if missing:
+        raise ValueError(f"has no {', '.join(missing)}")
+    for key in ("height", "width"):
+        if type(info[key]) is not int or info[key] < 1:
+            raise ValueError(f"{key} must be a whole number of pixels, got {info[key]!r:.80}")
+    if not isinstance(info["file_name"], str):
+        raise ValueError(f"file_name must be a text, got {info['file_name']!r:.80}")
+
+
+def _instances_by_image(content, infos, category_ids, source, problems):
+    """The instances of each image; annotations of images that were left out go with them."""
+    known = {category["id"] for category in content["categories"]}
+    named = {info["id"] for info in content["images"] if _has_id(info)}
+    class_ids = {category_id: i for i, category_id in enumerate(category_ids)}
+    instances: dict[Any, list[Instance]] = {image_id: [] for image_id in infos}
+    for index, annotation in enumerate(content["annotations"]):
+        where = f"{source}: annotation at index {index}"
+        try:
+            if not isinstance(annotation, dict):
+                raise ValueError(f"must be an object, got {annotation!r:.80}")
+            where = f"{source}: annotation {annotation.get('id', f'at index {index}')}"
+            category, image_id = annotation.get("category_id"), annotation.get("image_id")
+            if category not in known:
+                raise ValueError(f"unknown category id {category}")
+            if image_id not in named:
+                raise ValueError(f"unknown image id {image_id}")
+            if category in class_ids and image_id in infos:
+                info = infos[image_id][1]
+                size = info["height"], info["width"]
+                mended = mender(problems, where)
+                instance = make_instance(annotation, class_ids[category], *size, mended)
+                instances[image_id].append(instance)
+        except (ValueError, TypeError) as error:
+            problems.append(Problem(where, f"{error}; it is left out", "annotation"))
+    return instances
+
+
+def _has_id(info):
+    return isinstance(info, dict) and isinstance(info.get("id"), int | str)
 
 
 def _read_json(path):
@@ -195,6 +168,9 @@ def _read_json(path):
             f"{path}: not a COCO annotation file: it needs the lists {', '.join(parts)}; "
             f"found {found}."
         )
+    for index, category in enumerate(content["categories"]):
+        if not isinstance(category, dict) or not {"id", "name"} <= category.keys():
+            raise ValueError(f"{path}: categories[{index}] has no id or no name: {category!r:.80}")
     return content
 
 
@@ -207,75 +183,3 @@ def _classes(content, class_names, source):
     if unknown:
         raise ValueError(f"{source}: no category {unknown[0]!r}; there are {', '.join(ids)}.")
     return tuple(class_names), tuple(ids[name] for name in class_names)
-
-
-def _instance(annotation, class_id, height, width, note):
-    """An annotation as an Instance; ValueError says why it cannot be one."""
-    segmentation = _segmentation(annotation.get("segmentation"), height, width, note)
-    box = annotation.get("bbox")
-    if box is None:
-        box = _box_of(segmentation, height, width)
-    x, y, w, h = _numbers(box, 4, "bbox")
-    if w <= 0 or h <= 0:
-        raise ValueError(f"the box [x, y, width, height] = {box} is empty or inverted")
-    clipped = (max(x, 0.0), max(y, 0.0), min(x + w, float(width)), min(y + h, float(height)))
-    if clipped[2] <= clipped[0] or clipped[3] <= clipped[1]:
-        raise ValueError(f"the box {box} lies outside the image of {width}x{height}")
-    if max(-x, -y, x + w - width, y + h - height) > 1.0:
-        note(f"the box {box} reaches out of the image of {width}x{height}; it is clipped")
-    return Instance(
-        box=clipped,
-        class_id=class_id,
-        segmentation=segmentation,
-        crowd=bool(annotation.get("iscrowd", 0)),
-        area=float(annotation.get("area", w * h)),
-        annotation_id=annotation.get("id"),
-    )
-
-
-def _segmentation(segmentation, height, width, note):
-    """Polygons or an RLE that can be used, None if nothing is annotated."""
-    if segmentation is None or segmentation == []:
-        return None
-    if isinstance(segmentation, dict):
-        if list(segmentation.get("size", ())) != [height, width]:
-            raise ValueError(
-                f"the RLE is of size {segmentation.get('size')}, the image {[height, width]}"
-            )
-        return segmentation
-    if not isinstance(segmentation, list):
-        raise ValueError(f"segmentation must be polygons or an RLE, got {segmentation!r:.80}")
-    polygons = []
-    for index, polygon in enumerate(segmentation):
-        if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
-            note(f"polygon {index} is no list of at least three points x, y; it is left out")
-            continue
-        polygons.append(_numbers(polygon, len(polygon), f"polygon {index}"))
-    if not polygons:
-        raise ValueError("no polygon has three points")
-    return polygons
-
-
-def _numbers(values, length, name):
-    if not isinstance(values, list | tuple) or len(values) != length:
-        raise ValueError(f"{name} must be {length} numbers, got {values!r:.80}")
-    numbers = [float(value) for value in values]
-    if not all(math.isfinite(number) for number in numbers):
-        raise ValueError(f"{name} has a coordinate that is NaN or infinite: {values!r:.80}")
-    return numbers
-
-
-def _box_of(segmentation, height, width):
-    """The box [x, y, width, height] around a segmentation."""
-    if segmentation is None:
-        raise ValueError("it has neither bbox nor segmentation")
-    if isinstance(segmentation, dict):
-        rows, columns = np.nonzero(decode_mask(segmentation, height, width))
-        if not len(rows):
-            raise ValueError("it has no bbox, and its mask is empty")
-        points = np.stack([columns, rows], 1)
-        low, high = points.min(0), points.max(0) + 1
-    else:
-        points = np.concatenate([np.reshape(polygon, (-1, 2)) for polygon in segmentation])
-        low, high = points.min(0), points.max(0)
-    return [float(value) for value in (*low, *(high - low))]

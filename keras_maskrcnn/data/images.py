@@ -5,6 +5,8 @@ import pathlib
 
 import cv2
 import numpy as np
+import PIL.ExifTags
+import PIL.Image
 
 
 def read_image(path: str | os.PathLike) -> np.ndarray:
@@ -36,6 +38,48 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
     if image is None:
         raise ValueError(f"{path}: not an image, or one that is truncated or broken.")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def image_size(path: str | os.PathLike) -> tuple[int, int]:
+    """Height and width of a picture as `read_image` gives it, from the file's header alone.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is no picture.
+    """
+    try:
+        with PIL.Image.open(path) as picture:
+            width, height = picture.size
+            turned = picture.getexif().get(PIL.ExifTags.Base.Orientation, 1) >= 5
+    except FileNotFoundError:
+        raise
+    except (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError) as error:
+        raise ValueError(f"{os.fspath(path)}: not an image, or a broken one: {error}") from error
+    return (width, height) if turned else (height, width)
+
+
+def read_numbers(path: str | os.PathLike) -> np.ndarray:
+    """The pixels of a PNG that numbers objects or classes: (H, W) integers.
+
+    Of a picture with a palette they are the palette's indices.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is broken, or has colours instead of numbers.
+    """
+    try:
+        with PIL.Image.open(path) as picture:
+            numbers = np.array(picture)
+    except FileNotFoundError:
+        raise
+    except (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError) as error:
+        raise ValueError(f"{os.fspath(path)}: not an image, or a broken one: {error}") from error
+    if numbers.ndim != 2 or numbers.dtype.kind not in "bui":
+        raise ValueError(
+            f"{os.fspath(path)}: expected one number a pixel (grey or with a palette), got "
+            f"{'x'.join(map(str, numbers.shape))} {numbers.dtype}"
+        )
+    return numbers.astype(np.uint8) if numbers.dtype == bool else numbers
 
 
 def resized_shape(

@@ -20,7 +20,7 @@ def make_batches(
     is the same for the same seed.
 
     Args:
-        dataset: A `CocoDataset`.
+        dataset: A `Dataset`.
         config: Image sizes, `max_gt_boxes`, `gt_mask_size`, and whether there are masks.
         batch_size: B, images a batch, padded to the largest of them.
         training: Whether to shuffle and flip.
@@ -94,7 +94,8 @@ class _Reader:
             try:
                 image = self._read_image(record)
             except (ValueError, OSError) as error:
-                self.dataset.note(record.path, f"{error}; another image takes its place")
+                what = f"{str(error).rstrip('.')}; another image takes its place"
+                self.dataset.note(record.path, what, lost="image")
                 continue
             return self._prepare(image, record, rng)
         raise ValueError(f"No image can be read.\n{self.dataset.problem_report()}")
@@ -149,11 +150,11 @@ class _Reader:
         """The mask in its box, or None, noted, if there is none that can be used."""
         where = f"{self.dataset.source}: annotation {instance.annotation_id}"
         if instance.segmentation is None:
-            self.dataset.note(where, "it has no segmentation; it is left out")
+            self.dataset.note(where, "it has no segmentation; it is left out", lost="annotation")
             return None
         try:
             size = self.config.gt_mask_size
             return rasterize(instance.segmentation, instance.box, record.height, record.width, size)
         except ValueError as error:
-            self.dataset.note(where, f"{error}; it is left out")
+            self.dataset.note(where, f"{error}; it is left out", lost="annotation")
             return None

@@ -1,9 +1,11 @@
 """What every annotation format becomes: records of images and the objects in them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 Box = tuple[float, float, float, float]
+Lost = Literal["image", "annotation"]
 
 
 @dataclass(frozen=True)
@@ -55,10 +57,29 @@ class Problem:
     Args:
         where: The file, and the image or annotation in it.
         what: What is wrong with it.
+        lost: What cannot be used for it; None where it was mended.
     """
 
     where: str
     what: str
+    lost: Lost | None = None
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.what}"
+        # Errors of files begin with the file already.
+        return f"{self.where}: {self.what.removeprefix(f'{self.where}: ')}"
+
+
+class Contents(NamedTuple):
+    """What the reader of a format finds in its files.
+
+    Args:
+        records: One an image that there is a file for.
+        class_names: The name of each class id.
+        problems: What had to be passed over or mended.
+        category_ids: The COCO id of each class id; 1, 2, ... if None.
+    """
+
+    records: Sequence[Record]
+    class_names: Sequence[str]
+    problems: Sequence[Problem] = ()
+    category_ids: Sequence[int] | None = None

@@ -14,6 +14,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from keras_maskrcnn.data.coco import CocoDataset
+from keras_maskrcnn.data.tracing import encode_mask
 
 CLASS_NAMES = ("ellipse", "rectangle", "triangle", "star", "ring", "cross")
 # Of a shape that others hide, at least this share and this many pixels must remain.
@@ -94,13 +95,13 @@ def draw_picture(
 
 
 def _annotation(class_id, mask):
-    rle = coco_mask.encode(np.asfortranarray(mask))
+    rle = encode_mask(mask)
     return {
         "category_id": class_id + 1,
         "bbox": coco_mask.toBbox(rle).tolist(),
         "area": int(mask.sum()),
         "iscrowd": 0,
-        "segmentation": {"size": rle["size"], "counts": rle["counts"].decode()},
+        "segmentation": rle,
     }
 
 

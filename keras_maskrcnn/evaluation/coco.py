@@ -188,7 +188,8 @@ def _readable(records, dataset):
             read_image(record.path)
             readable.append(record)
         except (ValueError, OSError) as error:
-            dataset.note(record.path, f"{error}; its objects count as missed")
+            what = f"{str(error).rstrip('.')}; its objects count as missed"
+            dataset.note(record.path, what, lost="image")
             warnings.warn(f"{error} Its objects count as missed.", stacklevel=4)
     return readable
 

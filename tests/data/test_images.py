@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keras_maskrcnn.data.images import read_image, resize_image, resized_shape
+from keras_maskrcnn.data.images import (
+    image_size,
+    read_image,
+    read_numbers,
+    resize_image,
+    resized_shape,
+)
 
 
 @pytest.fixture
@@ -136,3 +142,30 @@ def test_torchvision_resizes_without_smoothing_and_rounds_down():
     picture[:, ::4] = 1  # one pixel of four; bilinear samples between the second and the third
     assert resize_image(picture, (1, 4)).mean() == 0.25
     assert resize_image(picture, (1, 4), "torchvision").max() == 0
+
+
+def test_size_of_the_header_is_that_of_the_picture(tmp_path, picture, shared):
+    _, jpeg = cv2.imencode(".jpg", picture)
+    for orientation in range(1, 9):
+        path = tmp_path / f"{orientation}.jpg"
+        path.write_bytes(with_orientation(jpeg.tobytes(), orientation))
+        assert image_size(path) == read_image(path).shape[:2]
+    path = next((shared / "data/coco_tiny/train2017").glob("*.jpg"))
+    assert image_size(path) == read_image(path).shape[:2]
+    with pytest.raises(FileNotFoundError):
+        image_size(tmp_path / "none.png")
+    (tmp_path / "text.jpg").write_text("no picture")
+    with pytest.raises(ValueError, match=r"text.jpg: not an image"):
+        image_size(tmp_path / "text.jpg")
+
+
+def test_numbers_of_pixels(tmp_path):
+    numbers = np.arange(20).reshape(4, 5)
+    for dtype in (np.uint8, np.uint16):
+        path = write(tmp_path / "n.png", (numbers * 13).astype(dtype))
+        np.testing.assert_array_equal(read_numbers(path), numbers * 13)
+    write(tmp_path / "rgb.png", np.zeros((4, 5, 3), np.uint8))
+    with pytest.raises(ValueError, match=r"rgb.png: expected one number a pixel .*4x5x3"):
+        read_numbers(tmp_path / "rgb.png")
+    with pytest.raises(FileNotFoundError):
+        read_numbers(tmp_path / "none.png")

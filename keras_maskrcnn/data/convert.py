@@ -1,0 +1,52 @@
+"""From one annotation format to another."""
+
+import os
+import pathlib
+
+from keras_maskrcnn.data.coco import write_coco
+from keras_maskrcnn.data.dataset import Dataset
+from keras_maskrcnn.data.labelme import write_labelme
+from keras_maskrcnn.data.mask_png import write_mask_pngs
+from keras_maskrcnn.data.via import write_via
+from keras_maskrcnn.data.voc import write_voc
+
+WRITERS = {
+    "coco": write_coco,
+    "labelme": write_labelme,
+    "via": write_via,
+    "voc": write_voc,
+    "mask-png": write_mask_pngs,
+}
+
+
+def convert(
+    dataset: Dataset, target: str, folder: str | os.PathLike, link_images: bool = False
+) -> dict[str, int]:
+    """Writes a dataset in another format, its images along.
+
+    Args:
+        dataset: What to write.
+        target: `"coco"` (`annotations.json`, `images/`), `"labelme"` (a JSON file beside each
+            image), `"via"` (`via_region_data.json` beside the images), `"voc"` (`JPEGImages/`,
+            `SegmentationObject/`, `SegmentationClass/`, `ImageSets/`, `class_names.txt`) or
+            `"mask-png"` (`images/`, `masks/`).
+        folder: New or empty.
+        link_images: Whether symbolic links to the images are made instead of copies.
+
+    Returns:
+        What the format cannot hold, in words, and how many of it there are.
+
+    Raises:
+        ValueError: There is no such format, or the folder is in use.
+
+    Example:
+        >>> convert(CocoDataset("train.json", "images/"), "mask-png", "masks/")
+        {'crowds, left out': 5, 'objects that others hide in part': 18}
+    """
+    if target not in WRITERS:
+        raise ValueError(f"No format {target!r}; there are {', '.join(WRITERS)}.")
+    folder = pathlib.Path(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(f"{folder} is there already and not empty: choose another folder.")
+    folder.mkdir(parents=True, exist_ok=True)
+    return dict(WRITERS[target](dataset, folder, link_images))

@@ -1,0 +1,204 @@
+"""Annotated images of any format."""
+
+import contextlib
+import io
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from pycocotools.coco import COCO
+
+from keras_maskrcnn.config import MaskRCNNConfig
+from keras_maskrcnn.data.images import read_image
+from keras_maskrcnn.data.labelme import read_labelme
+from keras_maskrcnn.data.mask_png import read_mask_pngs
+from keras_maskrcnn.data.masks import decode_mask
+from keras_maskrcnn.data.pipeline import make_batches
+from keras_maskrcnn.data.problems import ProblemLog
+from keras_maskrcnn.data.records import Contents, Lost, Problem
+from keras_maskrcnn.data.via import read_via
+from keras_maskrcnn.data.voc import read_voc
+
+
+class Dataset:
+    """Images and the objects annotated in them.
+
+    `CocoDataset(annotations, images)` opens COCO's format, the constructors `from_...` the others.
+
+    Args:
+        source: The file or folder that it was read from, for messages.
+        contents: What a reader found there.
+
+    Attributes:
+        records: One `Record` an image that there is a file for.
+        class_names: The name of each class id.
+        category_ids: The COCO id of each class id.
+        source: As given.
+
+    Raises:
+        ValueError: There is no image that can be used.
+
+    Example:
+        >>> dataset = Dataset.from_labelme("annotated/")
+        >>> dataset.class_names
+        ('cat', 'dog')
+    """
+
+    def __init__(self, source: str | os.PathLike, contents: Contents):
+        self.source = os.fspath(source)
+        self.records = list(contents.records)
+        self.class_names = tuple(contents.class_names)
+        ids = contents.category_ids or range(1, len(self.class_names) + 1)
+        self.category_ids = tuple(ids)
+        annotations = sum(len(record.instances) for record in self.records)
+        self._log = ProblemLog(self.source, len(self.records), annotations, contents.problems)
+        if not self.records:
+            number = self._log.counts()["image"][1]
+            raise ValueError(
+                f"{self.source}: none of its {number} images is usable.\n{self.problem_report()}"
+            )
+
+    @staticmethod
+    def from_labelme(
+        folder: str | os.PathLike, class_names: Sequence[str] | None = None
+    ) -> "Dataset":
+        """A folder of LabelMe's JSON files; see `data.labelme.read_labelme`."""
+        return Dataset(folder, read_labelme(folder, class_names))
+
+    @staticmethod
+    def from_via(
+        annotations: str | os.PathLike,
+        images: str | os.PathLike | None = None,
+        class_names: Sequence[str] | None = None,
+        class_attribute: str | None = None,
+    ) -> "Dataset":
+        """A JSON file of the VGG Image Annotator; see `data.via.read_via`."""
+        return Dataset(annotations, read_via(annotations, images, class_names, class_attribute))
+
+    @staticmethod
+    def from_voc(
+        root: str | os.PathLike,
+        split: str | None = None,
+        class_names: Sequence[str] | None = None,
+    ) -> "Dataset":
+        """Pascal VOC's instance PNGs; see `data.voc.read_voc`."""
+        return Dataset(root, read_voc(root, split, class_names))
+
+    @staticmethod
+    def from_mask_pngs(
+        images: str | os.PathLike, masks: str | os.PathLike, class_name: str = "object"
+    ) -> "Dataset":
+        """Images and PNGs that number the objects in them; see `data.mask_png.read_mask_pngs`."""
+        return Dataset(masks, read_mask_pngs(images, masks, class_name))
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    @property
+    def problems(self) -> list[Problem]:
+        """What had to be passed over or mended; grows while images are read."""
+        return list(self._log)
+
+    @property
+    def max_broken(self) -> float:
+        """The share of the images, or of the annotations, that may be unusable: 0.1.
+
+        Once more than it (and more than five) cannot be used, `batches`, `ground_truth` and
+        reading raise a ValueError that lists them. Set it to 1 to go on whatever happens.
+        """
+        return self._log.max_broken
+
+    @max_broken.setter
+    def max_broken(self, share: float) -> None:
+        self._log.max_broken = share
+
+    def note(self, where: str, what: str, lost: Lost | None = None) -> None:
+        """Adds a problem to the list, once.
+
+        Args:
+            where: The file, and the image or annotation in it.
+            what: What is wrong with it.
+            lost: `"image"` or `"annotation"` if that cannot be used for it.
+
+        Raises:
+            ValueError: With it, more than `max_broken` cannot be used.
+        """
+        self._log.add(Problem(where, what, lost))
+
+    def broken(self) -> dict[str, tuple[int, int]]:
+        """How many cannot be used, and of how many, for `"image"` and for `"annotation"`."""
+        return self._log.counts()
+
+    def problem_report(self, most: int = 10) -> str:
+        """The number of problems and the first of them, a line each."""
+        return self._log.report(most)
+
+    def batches(
+        self, config: MaskRCNNConfig, batch_size: int = 1, training: bool = False, seed: int = 0
+    ) -> tf.data.Dataset:
+        """Batches `(x, y)` as the model takes them; see `data.pipeline.make_batches`.
+
+        Raises:
+            ValueError: More than `max_broken` cannot be used.
+        """
+        self._log.check()
+        return make_batches(self, config, batch_size, training=training, seed=seed)
+
+    def example(self, index: int) -> dict[str, np.ndarray]:
+        """One record at full size, to look at.
+
+        Returns:
+            `image` (H, W, 3) uint8 RGB, `boxes` (n, 4) xyxy pixels, `class_ids` (n,), and `masks`
+            (n, H, W) bool, crowds left out.
+        """
+        record = self.records[index]
+        instances = [instance for instance in record.instances if not instance.crowd]
+        masks = np.zeros((len(instances), record.height, record.width), bool)
+        for mask, instance in zip(masks, instances, strict=True):
+            if instance.segmentation is not None:
+                mask[:] = decode_mask(instance.segmentation, record.height, record.width)
+        return {
+            "image": read_image(record.path),
+            "boxes": np.array([i.box for i in instances], np.float32).reshape(-1, 4),
+            "class_ids": np.array([i.class_id for i in instances], np.int32),
+            "masks": masks,
+        }
+
+    def to_coco(self) -> dict[str, list[dict[str, Any]]]:
+        """The records as the content of a COCO file; its images have no `file_name`."""
+        images = [{"id": r.image_id, "height": r.height, "width": r.width} for r in self.records]
+        annotations = []
+        for record in self.records:
+            for instance in record.instances:
+                x0, y0, x1, y1 = instance.box
+                annotation = {
+                    "id": len(annotations) + 1,  # an id of 0 would never match
+                    "image_id": record.image_id,
+                    "category_id": self.category_ids[instance.class_id],
+                    "bbox": [x0, y0, x1 - x0, y1 - y0],
+                    "area": instance.area,
+                    "iscrowd": int(instance.crowd),
+                }
+                if instance.segmentation is not None:
+                    annotation["segmentation"] = instance.segmentation
+                annotations.append(annotation)
+        categories = [
+            {"id": category_id, "name": name}
+            for category_id, name in zip(self.category_ids, self.class_names, strict=True)
+        ]
+        return {"images": images, "annotations": annotations, "categories": categories}
+
+    def ground_truth(self) -> COCO:
+        """The records as a pycocotools `COCO`, for the official evaluation.
+
+        Raises:
+            ValueError: More than `max_broken` cannot be used.
+        """
+        self._log.check()
+        coco = COCO()
+        coco.dataset = self.to_coco()
+        with contextlib.redirect_stdout(io.StringIO()):
+            coco.createIndex()
+        return coco

@@ -1,0 +1,92 @@
+"""The list of what is wrong with a dataset, and the point from which it is too much."""
+
+from collections.abc import Iterable, Iterator
+
+from keras_maskrcnn.data.records import Problem
+
+# So few broken ones do not stop anything, however small the dataset is.
+FEW = 5
+
+
+class ProblemLog:
+    """Problems, each once, in the order in which they were met.
+
+    Args:
+        source: The dataset's file or folder.
+        images: Number of images that were opened.
+        annotations: Number of annotations in them.
+        problems: Those met while opening; what is lost by them is not in the two numbers.
+
+    Attributes:
+        max_broken: The share of the images, or of the annotations, above which `check` raises.
+
+    Example:
+        >>> log = ProblemLog("train.json", images=1000, annotations=4000)
+        >>> log.add(Problem("a.jpg", "truncated", lost="image"))
+        >>> log.report()
+        '1 problem in train.json\\n  a.jpg: truncated'
+    """
+
+    def __init__(
+        self, source: str, images: int, annotations: int, problems: Iterable[Problem] = ()
+    ):
+        self.source = source
+        self.max_broken = 0.1
+        self._problems: dict[Problem, None] = {}
+        self._lost = {"image": set(), "annotation": set()}
+        for problem in problems:
+            self._insert(problem)
+        self._totals = {"image": images, "annotation": annotations}
+        for kind, lost in self._lost.items():
+            self._totals[kind] += len(lost)
+
+    def __iter__(self) -> Iterator[Problem]:
+        return iter(list(self._problems))  # a copy, since reading threads may add to it
+
+    def __len__(self) -> int:
+        return len(self._problems)
+
+    def add(self, problem: Problem) -> None:
+        """Adds a problem if it is new.
+
+        Raises:
+            ValueError: With it, too much is broken; see `check`.
+        """
+        if problem not in self._problems:
+            self._insert(problem)
+            if problem.lost:
+                self.check()
+
+    def counts(self) -> dict[str, tuple[int, int]]:
+        """How many cannot be used, and of how many, for `"image"` and for `"annotation"`."""
+        return {kind: (len(lost), self._totals[kind]) for kind, lost in self._lost.items()}
+
+    def check(self) -> None:
+        """Refuses a dataset of which too much is broken.
+
+        Raises:
+            ValueError: More than `max_broken` of the images or annotations, and more than five,
+                cannot be used; the message lists them.
+        """
+        for kind, (lost, total) in self.counts().items():
+            if lost > max(FEW, self.max_broken * total):
+                raise ValueError(
+                    f"{self.source}: {lost} of {total} {kind}s cannot be used, more than "
+                    f"{self.max_broken:.0%}. Mend them (keras-maskrcnn inspect-dataset lists "
+                    "all), or raise the dataset's max_broken.\n"
+                    f"{self.report()}"
+                )
+
+    def report(self, most: int = 10) -> str:
+        """The number of problems and the first of them, a line each."""
+        number = len(self._problems)
+        lines = [f"{number} problem{'s' * (number != 1)} in {self.source}"]
+        lines += [f"  {problem}" for problem in list(self)[:most]]
+        if number > most:
+            lines.append(f"  and {number - most} more")
+        return "\n".join(lines)
+
+    def _insert(self, problem):
+        self._problems[problem] = None
+        if problem.lost:
+            self._lost[problem.lost].add(problem.where)

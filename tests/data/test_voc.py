@@ -1,0 +1,101 @@
+import cv2
+import numpy as np
+import PIL.Image
+import pytest
+
+from keras_maskrcnn.data import Dataset
+from keras_maskrcnn.data.masks import decode_mask
+from keras_maskrcnn.data.voc import VOC_CLASSES, voc_palette
+
+
+def write(root, name, objects, classes):
+    for part in ("JPEGImages", "SegmentationObject", "SegmentationClass"):
+        (root / part).mkdir(exist_ok=True)
+    shape = (*objects.shape, 3)
+    cv2.imwrite(str(root / "JPEGImages" / f"{name}.jpg"), np.full(shape, 90, np.uint8))
+    for part, values in (("SegmentationObject", objects), ("SegmentationClass", classes)):
+        picture = PIL.Image.fromarray(values)
+        picture.putpalette(voc_palette())
+        picture.save(root / part / f"{name}.png")
+
+
+@pytest.fixture
+def pair():
+    """Two objects, of aeroplane and person, the second with a void border."""
+    objects, classes = np.zeros((2, 20, 30), np.uint8)
+    objects[2:6, 3:9] = 1
+    classes[2:6, 3:9] = 1
+    objects[9:19, 11:29] = classes[9:19, 11:29] = 255
+    objects[10:18, 12:28] = 2
+    classes[10:18, 12:28] = 15
+    return objects, classes
+
+
+def test_palette_of_the_devkit():
+    colours = np.reshape(voc_palette(), (256, 3)).tolist()
+    assert colours[0] == [0, 0, 0]
+    assert colours[1] == [128, 0, 0]
+    assert colours[15] == [192, 128, 128]
+    assert colours[255] == [224, 224, 192]
+    assert len({tuple(colour) for colour in colours}) == 256
+
+
+def test_objects_and_void(tmp_path, pair):
+    write(tmp_path, "a", *pair)
+    dataset = Dataset.from_voc(tmp_path)
+    assert dataset.class_names == VOC_CLASSES
+    assert dataset.problems == []
+    first, second = dataset.records[0].instances
+    assert (first.class_id, second.class_id) == (0, 14)
+    assert (first.box, first.area) == ((3, 2, 9, 6), 24)
+    assert second.box == (12, 10, 28, 18)
+    np.testing.assert_array_equal(decode_mask(second.segmentation, 20, 30), pair[0] == 2)
+
+
+def test_split_and_class_names(tmp_path, pair):
+    for name in "cab":
+        write(tmp_path, name, *pair)
+    (tmp_path / "ImageSets/Segmentation").mkdir(parents=True)
+    (tmp_path / "ImageSets/Segmentation/val.txt").write_text("c\na\n")
+    dataset = Dataset.from_voc(tmp_path, "val", ["person"])
+    assert [record.path[-5] for record in dataset.records] == ["c", "a"]
+    assert [i.class_id for record in dataset.records for i in record.instances] == [0, 0]
+    assert [record.path[-5] for record in Dataset.from_voc(tmp_path).records] == ["a", "b", "c"]
+    with pytest.raises(ValueError, match="no class 'unicorn'; there are aeroplane"):
+        Dataset.from_voc(tmp_path, class_names=["unicorn"])
+    with pytest.raises(FileNotFoundError, match="test.txt"):
+        Dataset.from_voc(tmp_path, "test")
+
+
+def test_bad_records_are_left_out_and_listed(tmp_path, pair):
+    objects, classes = pair
+    write(tmp_path, "a", *pair)
+    write(tmp_path, "unclassed", objects, np.where(objects == 1, 0, classes).astype(np.uint8))
+    write(tmp_path, "unknown", objects, np.where(objects == 1, 99, classes).astype(np.uint8))
+    write(tmp_path, "size", objects, classes[:-1])
+    write(tmp_path, "cut", *pair)
+    path = tmp_path / "SegmentationObject/cut.png"
+    path.write_bytes(path.read_bytes()[:-40])
+    write(tmp_path, "colours", *pair)
+    colours = PIL.Image.fromarray(np.zeros((20, 30, 3), np.uint8))
+    colours.save(tmp_path / "SegmentationClass/colours.png")
+    write(tmp_path, "lone", *pair)
+    (tmp_path / "JPEGImages/lone.jpg").unlink()
+    dataset = Dataset.from_voc(tmp_path)
+    assert len(dataset) == 3
+    assert dataset.broken() == {"image": (4, 7), "annotation": (2, 6)}
+    report = dataset.problem_report()
+    for part in (
+        "unclassed.png: object 1: its pixels have no class",
+        "unknown.png: object 1: its class is 99, but there are 20 classes",
+        "it is (20, 30), SegmentationClass/size.png (19, 30)",
+        "cut.png: not an image, or a broken one",
+        "expected one number a pixel (grey or with a palette), got 20x30x3",
+        "holds no image lone",
+    ):
+        assert part in report
+
+
+def test_folders_that_are_none(tmp_path):
+    with pytest.raises(FileNotFoundError, match="JPEGImages"):
+        Dataset.from_voc(tmp_path)
