@@ -77,7 +77,9 @@ def test_accumulated_batches_move_as_one_large_batch(small_config, batch, name):
         weights.append([weight.numpy() for weight in model.trainable_weights])
     for one, two, start in zip(*weights, before, strict=True):
         np.testing.assert_allclose(two - start, one - start, atol=2e-6)
-    assert max(np.abs(one - start).max() for one, start in zip(weights[0], before, strict=True)) > 5e-4
+    assert (
+        max(np.abs(one - start).max() for one, start in zip(weights[0], before, strict=True)) > 5e-4
+    )
 
 
 def test_moving_average_is_by_definition():
