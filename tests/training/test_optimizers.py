@@ -60,7 +60,7 @@ def test_schedule_counts_batches_when_gradients_accumulate():
 
 @pytest.mark.parametrize("name", ["sgd", "adamw"])
 def test_accumulated_batches_move_as_one_large_batch(small_config, batch, name):
-    """Batches of the same picture, of which every box is taken, so that nothing is left to chance."""
+    """Batches of one picture, of which every box is taken, so that nothing is left to chance."""
     config = small_config.replace(
         norm="frozen_batch_norm", rpn_batch_size_per_image=10**6, box_batch_size_per_image=1000
     )
