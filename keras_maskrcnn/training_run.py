@@ -67,7 +67,7 @@ def train(args: argparse.Namespace, config: MaskRCNNConfig) -> pathlib.Path:
     model.compile(optimizer=_optimizer(args, schedule))
     note_start(folder, args, config, train_set, val_set)
     model.fit(
-        batches.repeat().skip(backup.step),  # one sequence, for Backup to go on with
+        batches.repeat().skip(backup.step),  # one sequence, of which Backup knows the place
         steps_per_epoch=steps,
         epochs=epochs,
         initial_epoch=backup.epoch,

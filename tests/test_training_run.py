@@ -64,20 +64,21 @@ def command(*options):
     return subprocess.Popen(program, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
 
-def kill_after_a_backup(process, folder, rng):
-    """SIGKILL at a random moment after one more backup; whether the process still ran then."""
-    before = set(folder.glob("backup/step-*"))
-    while process.poll() is None and not set(folder.glob("backup/step-*")) - before:
-        time.sleep(0.01)
-    time.sleep(rng.uniform(0, 0.3))
+def kill_after_backups(process, folder, number):
+    """SIGKILL at a random moment after so many backups."""
+    backups = set()
+    while len(backups) < number:
+        assert process.poll() is None, process.stderr.read()
+        backups |= set(folder.glob("backup/step-*"))
+        time.sleep(0.005)
+    time.sleep(random.uniform(0, 0.3))
     process.kill()
-    return process.wait() == -signal.SIGKILL
+    assert process.wait() == -signal.SIGKILL
 
 
 def test_a_killed_run_ends_as_one_left_alone(data, alone, tmp_path):
-    rng, folder = random.Random(), tmp_path / "killed"
-    assert kill_after_a_backup(start(data, folder), folder, rng)
-    assert kill_after_a_backup(command("train", "--resume", str(folder)), folder, rng)
+    folder = tmp_path / "killed"
+    kill_after_backups(start(data, folder), folder, random.randint(1, 6))
     assert command("train", "--resume", str(folder)).wait() == 0
     for name in ("last.keras", "best.keras"):
         killed, whole = (keras.models.load_model(run / name) for run in (folder, alone))
