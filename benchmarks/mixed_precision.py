@@ -5,8 +5,8 @@
 The same first weights, batches and sampling seeds in each precision. For each loss: how far its
 mean over the steps is from that of float32, and how far its running mean is at most after the
 first ten steps. The sum of the losses stays within 2 %. The control shows what chance does: float32
-from first weights that were rounded to bfloat16. float16 skips steps until its loss scale has come
-down. The photos are those of `../shared/data/coco_tiny`.
+from first weights that were rounded to bfloat16. Steps are skipped where float16 overflows. The
+photos are those of `../shared/data/coco_tiny`.
 """
 
 import argparse
