@@ -28,6 +28,8 @@ examples:
   # your own config file, and fields of it changed
   keras-maskrcnn train --train-data train.json --train-images photos/ \\
       --config mine.yaml --image-min-size 640 --anchor-sizes "[[16], [32], [64], [128], [256]]"
+  # go on with a run that was interrupted
+  keras-maskrcnn train --resume runs/mine
 """
 EVALUATE = """\
 examples:

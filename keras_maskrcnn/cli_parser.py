@@ -66,26 +66,19 @@ def _add_train(verbs):
 
 def _add_training(parser):
     run = parser.add_argument_group("training")
-    run.add_argument("--epochs", type=positive_int, default=12, metavar="N", help="default: 12")
-    run.add_argument("--batch-size", type=positive_int, default=2, metavar="N", help="default: 2")
-    run.add_argument("--optimizer", choices=("sgd", "adamw"), default="sgd", help="default: sgd")
     run.add_argument(
-        "--learning-rate",
-        type=positive_float,
-        metavar="X",
-        help="peak, after the warm-up and before the cosine decay (default: 0.00125 an image of "
-        "the batch for sgd, 0.0001 for adamw)",
-    )
-    run.add_argument(
-        "--weight-decay", type=float, metavar="X", help="default: 0.0001 for sgd, 0.05 for adamw"
-    )
-    run.add_argument(
-        "--warmup-steps",
-        type=int,
+        "--epochs",
+        type=positive_int,
         metavar="N",
-        help="steps of linear warm-up (default: a tenth of all, at most 1000)",
+        help="passes over the data (default: 12, or as many as a schedule of 1x to 3x takes)",
     )
+    run.add_argument("--batch-size", type=positive_int, default=2, metavar="N", help="default: 2")
     run.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
+    run.add_argument(
+        "--mixed-precision",
+        choices=("bfloat16", "float16"),
+        help="compute in half precision; float16 with a loss scale (default: float32)",
+    )
     run.add_argument(
         "--evaluate-every",
         type=positive_int,
@@ -94,7 +87,94 @@ def _add_training(parser):
         help="evaluate after each N epochs (default: 1)",
     )
     run.add_argument(
+        "--patience",
+        type=positive_int,
+        metavar="N",
+        help="stop after N evaluations without a better AP, of masks if there are any "
+        "(default: never)",
+    )
+    run.add_argument(
         "--output", metavar="DIR", help="the run's folder, new (default: runs/<config>-<time>)"
+    )
+    run.add_argument(
+        "--backup-every",
+        type=positive_int,
+        default=1000,
+        metavar="N",
+        help="write what --resume needs each N steps, and at each epoch's start (default: 1000)",
+    )
+    run.add_argument(
+        "--resume",
+        action=_Resume,
+        metavar="RUN",
+        help="go on with a run that was interrupted, to the weights that it would have had; all "
+        "other options are those of its start",
+    )
+    _add_optimizer(parser)
+
+
+class _Resume(argparse.Action):
+    """The folder of a run, from which all else comes: nothing else is required."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        setattr(namespace, self.dest, values)
+        for action in parser._actions:
+            action.required = False
+
+
+def _add_optimizer(parser):
+    group = parser.add_argument_group(
+        "optimizer", "Norms and biases have no weight decay. --freeze-at says what does not train."
+    )
+    group.add_argument("--optimizer", choices=("sgd", "adamw"), default="sgd", help="default: sgd")
+    group.add_argument(
+        "--learning-rate",
+        type=positive_float,
+        metavar="X",
+        help="peak, after the warm-up (default: 0.00125 an image of a step for sgd, which is "
+        "Detectron's 0.02 for 16, and 0.0001 for adamw)",
+    )
+    group.add_argument(
+        "--schedule",
+        choices=("cosine", "multistep", "1x", "2x", "3x"),
+        default="cosine",
+        help="how the rate falls: along a cosine; to a tenth after 2/3 and again after 8/9 of the "
+        "epochs; or as Detectron's, which last 90,000, 180,000 and 270,000 steps of 16 images, "
+        "whatever the batch size (default: cosine)",
+    )
+    group.add_argument(
+        "--warmup-steps",
+        type=int,
+        metavar="N",
+        help="steps of linear warm-up (default: a tenth of all, at most 1000; of 1x to 3x 1000 of "
+        "16 images)",
+    )
+    group.add_argument(
+        "--weight-decay",
+        type=float,
+        metavar="X",
+        help="default: 0.05 for adamw; 0.001 for sgd, which does as much as 0.0001 in Detectron, "
+        "whose decay passes through the momentum",
+    )
+    group.add_argument(
+        "--clip-norm",
+        type=positive_float,
+        metavar="X",
+        help="longest norm of all gradients together (default: no limit)",
+    )
+    group.add_argument(
+        "--accumulate",
+        type=positive_int,
+        default=1,
+        metavar="N",
+        help="batches whose mean gradient makes one step of the optimizer (default: 1)",
+    )
+    group.add_argument(
+        "--ema",
+        type=positive_float,
+        metavar="X",
+        help="evaluate and save a moving average of the weights, which keeps this share of itself "
+        "at each batch, e.g. 0.999 (default: none)",
     )
 
 

@@ -1,31 +1,39 @@
 """One run of `keras-maskrcnn train`: data and config in, a folder with all that came of it out."""
 
 import argparse
+import importlib.util
 import json
 import math
 import os
 import pathlib
+import shutil
 import sys
-import time
 from collections.abc import Sequence
 
 import keras
-import tensorflow as tf
 from rich.console import Console
 
-import keras_maskrcnn
 from keras_maskrcnn.config import MaskRCNNConfig
 from keras_maskrcnn.data import Dataset, open_dataset
 from keras_maskrcnn.evaluation.callbacks import CocoEvaluation
 from keras_maskrcnn.evaluation.coco import evaluate, results_table
 from keras_maskrcnn.mask_rcnn import MaskRCNN
+from keras_maskrcnn.run_folder import begun_run, epochs_before, new_folder, note_start, say
+from keras_maskrcnn.training.backup import Backup
+from keras_maskrcnn.training.optimizers import make_optimizer
+from keras_maskrcnn.training.schedules import (
+    DETECTRON_BATCH_SIZE,
+    DETECTRON_RATE,
+    DETECTRON_SCHEDULES,
+    WarmupMultiStep,
+    detectron_schedule,
+)
 from keras_maskrcnn.weights.checkpoint import read_checkpoint
 from keras_maskrcnn.weights.transfer import transfer_weights
 
 SAMPLES, SAMPLE_SCORE = 8, 0.5
-SGD_RATE_PER_IMAGE = 0.02 / 16  # Detectron2's baselines: 0.02 for a batch of 16
+EPOCHS = 12
 ADAMW_RATE = 1e-4
-WEIGHT_DECAY = {"sgd": 1e-4, "adamw": 0.05}
 MOST_WARMUP_STEPS = 1000
 
 
@@ -33,26 +41,38 @@ def train(args: argparse.Namespace, config: MaskRCNNConfig) -> pathlib.Path:
     """Train as the command line says and return the run's folder.
 
     Args:
-        args: The options of `keras-maskrcnn train`.
+        args: The options of `keras-maskrcnn train`. With `args.resume`, a run's folder, all others
+            and the config are those that the run began with.
         config: The model's; its classes are replaced by those of the training data.
 
     Raises:
-        ValueError: Options, data or weights that do not fit each other.
+        ValueError: Options, data or weights that do not fit each other, or a run that has ended.
         FileNotFoundError: A file or folder is missing.
     """
+    resumed = args.resume
+    if resumed:
+        args, config = begun_run(args)
     train_set, val_set = _datasets(args)
-    config = with_classes(config, train_set.class_names, keep_count="num_classes" in args)
+    if args.patience and val_set is None:
+        raise ValueError("--patience needs --val-annotations and --val-images to evaluate on.")
+    if not resumed:
+        config = with_classes(config, train_set.class_names, keep_count="num_classes" in args)
     keras.utils.set_random_seed(args.seed)
-    model = _model(config, args.weights)
-    folder = _new_folder(args)
     batches = train_set.batches(config, batch_size=args.batch_size, training=True, seed=args.seed)
-    model.compile(optimizer=_optimizer(args, steps=args.epochs * _steps_per_epoch(batches)))
-    _write_start(folder, args, config, train_set, val_set)
+    steps = _steps_per_epoch(batches)
+    schedule, epochs = make_schedule(args, steps)
+    folder = pathlib.Path(resumed) if resumed else new_folder(args)
+    backup = Backup(folder / "backup", steps, args.backup_every)
+    model = _model(config, args, begun=backup.step > 0)
+    model.compile(optimizer=_optimizer(args, schedule))
+    note_start(folder, args, config, train_set, val_set)
     model.fit(
-        batches,
-        epochs=args.epochs,
+        batches.repeat().skip(backup.step),  # one sequence, of which Backup knows the place
+        steps_per_epoch=steps,
+        epochs=epochs,
+        initial_epoch=backup.epoch,
         shuffle=False,  # the batches are shuffled already; Keras warns otherwise
-        callbacks=_callbacks(folder, config, val_set, min(args.evaluate_every, args.epochs)),
+        callbacks=_callbacks(folder, args, config, val_set, epochs, backup),
         verbose=1 if sys.stdout.isatty() else 2,
     )
     _finish(folder, train_set, val_set)
@@ -80,6 +100,79 @@ def with_classes(
             f"{len(class_names)} categories. Leave --num-classes out to use as many."
         )
     return config.replace(class_names=[])
+
+
+def make_schedule(
+    args: argparse.Namespace, steps_per_epoch: int
+) -> tuple[keras.optimizers.schedules.LearningRateSchedule, int]:
+    """The learning rate over the batches, and the number of epochs.
+
+    Args:
+        args: The options of `keras-maskrcnn train`.
+        steps_per_epoch: Batches of one pass over the data.
+
+    Raises:
+        ValueError: Both a schedule that sets the epochs, and epochs.
+    """
+    rate = args.learning_rate
+    if rate is None:
+        images = args.batch_size * args.accumulate
+        rate = DETECTRON_RATE * images / DETECTRON_BATCH_SIZE
+        rate = ADAMW_RATE if args.optimizer == "adamw" else rate
+    if args.schedule in DETECTRON_SCHEDULES:
+        if args.epochs:
+            raise ValueError(f"--schedule {args.schedule} sets the epochs: leave out --epochs.")
+        length = (args.schedule, args.batch_size)
+        schedule, steps = detectron_schedule(*length, rate, args.warmup_steps)
+        return schedule, math.ceil(steps / steps_per_epoch)
+    epochs = args.epochs or EPOCHS
+    steps = epochs * steps_per_epoch
+    warmup = args.warmup_steps
+    if warmup is None:
+        warmup = min(MOST_WARMUP_STEPS, math.ceil(steps / 10))
+    if args.schedule == "multistep":
+        return WarmupMultiStep(rate, warmup, [steps * 2 // 3, steps * 8 // 9]), epochs
+    schedule = keras.optimizers.schedules.CosineDecay(
+        rate / 1000, max(steps - warmup, 1), warmup_target=rate, warmup_steps=warmup
+    )
+    return schedule, epochs
+
+
+def evaluation_callbacks(
+    folder: pathlib.Path,
+    val_set: CocoDataset,
+    monitor: str,
+    every: int = 1,
+    patience: int | None = None,
+    past: Sequence[dict[str, float]] = (),
+) -> list[keras.callbacks.Callback]:
+    """Callbacks that evaluate, keep the best model and stop.
+
+    Args:
+        folder: Where `best.keras` goes.
+        val_set: The data to evaluate on.
+        monitor: The figure of which more is better, `"val_mask_ap"` for one.
+        every: Epochs from one evaluation to the next.
+        patience: Evaluations in a row without a better figure that end the training; None for any.
+        past: The logs of each epoch that was trained before the training was interrupted.
+    """
+    evaluation = CocoEvaluation(val_set, every=every)
+    best = keras.callbacks.ModelCheckpoint(
+        str(folder / "best.keras"),
+        monitor=monitor,
+        mode="max",
+        save_best_only=True,
+        initial_value_threshold=max((row[monitor] for row in past), default=None),
+    )
+    patience = patience * every if patience else math.inf  # Keras counts epochs
+    stopping = keras.callbacks.EarlyStopping(monitor, patience=patience, mode="max")
+
+    def recall(logs=None):
+        for epoch, row in enumerate(past):
+            stopping.on_epoch_end(epoch, row)
+            evaluation.figures = {name: row[name] for name in row if name.startswith("val_")}
+
+    return [evaluation, best, stopping, keras.callbacks.LambdaCallback(on_train_begin=recall)]
 
 
 def write_samples(
@@ -120,7 +213,7 @@ def load_weights(model: MaskRCNN, path: str | os.PathLike) -> None:
     classes = read_checkpoint(path).config().get("num_classes", model.config.num_classes)
     transfer_weights(model, classes, lambda source: source.import_weights(path))
     if classes != model.config.num_classes:
-        _say(
+        say(
             f"{path} has {classes} classes and the data {model.config.num_classes}: the last "
             "layers of the heads start anew, the rest keeps its weights"
         )
@@ -135,29 +228,20 @@ def _datasets(args):
     return train_set, open_dataset(args.val_annotations, args.val_images, train_set.class_names)
 
 
-def _new_folder(args):
-    name = f"{pathlib.Path(args.config).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
-    folder = pathlib.Path(args.output or pathlib.Path("runs") / name)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ValueError(f"{folder} is there already and not empty: choose another --output.")
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def _model(config, weights):
-    model = MaskRCNN(config)
-    if weights is not None:
-        load_weights(model, weights)
+def _model(config, args, begun):
+    """The model, with its first weights; those of a run that has begun are in its backup."""
+    dtype = f"mixed_{args.mixed_precision}" if args.mixed_precision else None
+    model = MaskRCNN(config, dtype=dtype)
+    if begun:
+        return model
+    if args.weights is not None:
+        load_weights(model, args.weights)
     elif config.norm == "frozen_batch_norm":
-        _say(
+        say(
             "warning: random weights under frozen batch norms learn badly; give --weights, or "
             "--norm batch_norm --freeze-at 0"
         )
     return model
-
-
-def _say(text):
-    print(f"keras-maskrcnn: {text}", file=sys.stderr)
 
 
 def _steps_per_epoch(batches):
@@ -167,51 +251,33 @@ def _steps_per_epoch(batches):
     return steps
 
 
-def _optimizer(args, steps):
-    rate = args.learning_rate
-    if rate is None:
-        rate = ADAMW_RATE if args.optimizer == "adamw" else SGD_RATE_PER_IMAGE * args.batch_size
-    warmup = args.warmup_steps
-    if warmup is None:
-        warmup = min(MOST_WARMUP_STEPS, math.ceil(steps / 10))
-    schedule = keras.optimizers.schedules.CosineDecay(
-        rate / 1000, max(steps - warmup, 1), warmup_target=rate, warmup_steps=warmup
+def _optimizer(args, schedule):
+    return make_optimizer(
+        args.optimizer,
+        schedule,
+        weight_decay=args.weight_decay,
+        global_clipnorm=args.clip_norm,
+        gradient_accumulation_steps=args.accumulate,
+        ema_momentum=args.ema,
     )
-    decay = WEIGHT_DECAY[args.optimizer] if args.weight_decay is None else args.weight_decay
-    if args.optimizer == "adamw":
-        return keras.optimizers.AdamW(schedule, weight_decay=decay)
-    return keras.optimizers.SGD(schedule, momentum=0.9, weight_decay=decay)
 
 
-def _callbacks(folder, config, val_set, every):
-    last = keras.callbacks.ModelCheckpoint(str(folder / "last.keras"))
-    log = keras.callbacks.CSVLogger(str(folder / "log.csv"))
-    if val_set is None:
-        return [last, log]
-    best = keras.callbacks.ModelCheckpoint(
-        str(folder / "best.keras"),
-        monitor="val_mask_ap" if config.mask else "val_box_ap",
-        mode="max",
-        save_best_only=True,
-    )
-    return [CocoEvaluation(val_set, every=every), best, last, log]
-
-
-def _write_start(folder, args, config, train_set, val_set):
-    config.to_yaml(folder / "config.yaml")
-    facts = {
-        "options": {
-            name: value for name, value in vars(args).items() if name not in config.to_dict()
-        },
-        "versions": {
-            "keras_maskrcnn": keras_maskrcnn.__version__,
-            "tensorflow": tf.__version__,
-            "keras": keras.__version__,
-        },
-        "train_images": len(train_set.records),
-        "val_images": len(val_set.records) if val_set else 0,
-    }
-    (folder / "run.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+def _callbacks(folder, args, config, val_set, epochs, backup):
+    """In the order that they need: each sees what those before it have done or logged."""
+    past = epochs_before(folder / "log.csv", backup.epoch)
+    callbacks = [backup]
+    if args.ema:
+        callbacks.append(keras.callbacks.SwapEMAWeights(swap_on_epoch=True))
+    if val_set is not None:
+        monitor = "val_mask_ap" if config.mask else "val_box_ap"
+        every = min(args.evaluate_every, epochs)
+        callbacks += evaluation_callbacks(folder, val_set, monitor, every, args.patience, past)
+    callbacks.append(keras.callbacks.ModelCheckpoint(str(folder / "last.keras")))
+    callbacks.append(keras.callbacks.CSVLogger(str(folder / "log.csv"), append=True))
+    if importlib.util.find_spec("tensorboard"):  # TensorFlow writes its files through it
+        board = keras.callbacks.TensorBoard(str(folder / "tensorboard"), write_graph=False)
+        callbacks.append(board)
+    return callbacks
 
 
 def _finish(folder, train_set, val_set):
@@ -225,6 +291,7 @@ def _finish(folder, train_set, val_set):
         console.print(results_table(results))
     write_samples(model, val_set or train_set, folder / "samples")
     _report_problems(folder, [data for data in (train_set, val_set) if data and data.problems])
+    shutil.rmtree(folder / "backup", ignore_errors=True)
     console.print(f"Run folder: {folder}", soft_wrap=True)
     for path in sorted(folder.iterdir()):
         console.print(f"  {path.name}{'/' if path.is_dir() else ''}", highlight=False)

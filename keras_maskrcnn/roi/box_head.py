@@ -77,7 +77,7 @@ class BoxHead(keras.layers.Layer):
         return keras.layers.Dense(
             units,
             kernel_initializer=keras.initializers.RandomNormal(stddev=stddev),
-            dtype=self.dtype_policy,
+            dtype="float32",  # half precision has few distinct scores and deltas
             name=name,
         )
 
@@ -106,7 +106,7 @@ class BoxHead(keras.layers.Layer):
             hidden = layer(hidden)
         logits = tf.reshape(self.classes(hidden), [batch, regions, self.num_classes + 1])
         deltas = tf.reshape(self.deltas(hidden), [batch, regions, self.num_classes, 4])
-        return tf.cast(logits, tf.float32), tf.cast(deltas, tf.float32)
+        return logits, deltas
 
     def get_config(self):
         return {

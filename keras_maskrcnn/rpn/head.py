@@ -31,15 +31,16 @@ class RPNHead(keras.layers.Layer):
         self.anchors_per_cell = anchors_per_cell
         self.conv_depth = conv_depth
         self.convs = [
-            self._conv(channels, 3, activation="relu", name=f"conv{i}")
+            self._conv(channels, 3, activation="relu", name=f"conv{i}", dtype=self.dtype_policy)
             for i in range(1, conv_depth + 1)
         ]
-        self.objectness = self._conv(anchors_per_cell, 1, name="objectness")
-        self.deltas = self._conv(4 * anchors_per_cell, 1, name="deltas")
+        # Half precision has few distinct logits, and the order of the anchors would break the ties.
+        self.objectness = self._conv(anchors_per_cell, 1, name="objectness", dtype="float32")
+        self.deltas = self._conv(4 * anchors_per_cell, 1, name="deltas", dtype="float32")
 
     def _conv(self, *args, **kwargs):
         normal = keras.initializers.RandomNormal(stddev=0.01)
-        return ConvNorm(*args, kernel_initializer=normal, dtype=self.dtype_policy, **kwargs)
+        return ConvNorm(*args, kernel_initializer=normal, **kwargs)
 
     def build(self, input_shape):
         for conv in (*self.convs, self.objectness, self.deltas):
@@ -52,7 +53,7 @@ class RPNHead(keras.layers.Layer):
         batch = tf.shape(features)[0]
         logits = tf.reshape(self.objectness(hidden), [batch, -1])
         deltas = tf.reshape(self.deltas(hidden), [batch, -1, 4])
-        return tf.cast(logits, tf.float32), tf.cast(deltas, tf.float32)
+        return logits, deltas
 
     def get_config(self):
         return {

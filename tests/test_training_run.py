@@ -1,0 +1,216 @@
+"""Runs of `keras-maskrcnn train`: what its options do, and that a killed run goes on."""
+
+import importlib.util
+import json
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import keras
+import numpy as np
+import pytest
+
+import keras_maskrcnn as km
+from keras_maskrcnn import cli_parser, training_run
+from keras_maskrcnn.cli import main
+from keras_maskrcnn.training.schedules import WarmupMultiStep
+
+NARROW = [
+    *("--backbone", "resnet14", "--norm", "batch_norm", "--freeze-at", "0"),
+    *("--backbone-width", "8", "--fpn-channels", "16", "--box-head-units", "[16]"),
+    *("--mask-head-channels", "[16]", "--mask-deconv-channels", "16"),
+    *("--image-min-size", "64", "--image-max-size", "64", "--roi-sampling-ratio", "2"),
+    *("--rpn-pre-nms-top-n-train", "50", "--rpn-post-nms-top-n-train", "20"),
+    *("--rpn-pre-nms-top-n-test", "50", "--rpn-post-nms-top-n-test", "20"),
+    *("--anchor-sizes", "[[8], [16], [32], [64], [128]]", "--box-batch-size-per-image", "8"),
+]
+# All that keeps a state of its own.
+STATEFUL = [
+    *("--epochs", "3", "--backup-every", "6", "--optimizer", "adamw", "--learning-rate", "0.001"),
+    *("--accumulate", "2", "--ema", "0.9", "--patience", "3", "--evaluate-every", "2"),
+]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """The options that name the data: forty pictures to train on, two to evaluate on."""
+    folder = tmp_path_factory.mktemp("data")
+    options = []
+    for seed, (name, count) in enumerate((("train", 40), ("val", 2))):
+        km.data.shapes.generate(folder / name, count, size=64, seed=seed)
+        options += [f"--{name}-annotations", str(folder / name / "annotations.json")]
+        options += [f"--{name}-images", str(folder / name / "images")]
+    return options
+
+
+@pytest.fixture(scope="module")
+def alone(data, tmp_path_factory):
+    """A run that nothing interrupts."""
+    folder = tmp_path_factory.mktemp("runs") / "alone"
+    assert start(data, folder).wait() == 0
+    return folder
+
+
+def start(data, folder):
+    return command("train", *data, *NARROW, *STATEFUL, "--output", str(folder))
+
+
+def command(*options):
+    """A process of the command line."""
+    program = [sys.executable, "-m", "keras_maskrcnn", *options]
+    return subprocess.Popen(program, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+
+def kill_after_backups(process, folder, number):
+    """SIGKILL at a random moment after so many backups."""
+    backups = set()
+    while len(backups) < number:
+        assert process.poll() is None, process.stderr.read()
+        backups |= set(folder.glob("backup/step-*"))
+        time.sleep(0.005)
+    time.sleep(random.uniform(0, 0.3))
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+
+
+def test_a_killed_run_ends_as_one_left_alone(data, alone, tmp_path):
+    folder = tmp_path / "killed"
+    kill_after_backups(start(data, folder), folder, random.randint(1, 6))
+    assert command("train", "--resume", str(folder)).wait() == 0
+    for name in ("last.keras", "best.keras"):
+        killed, whole = (keras.models.load_model(run / name) for run in (folder, alone))
+        for ours, theirs in zip(
+            [*killed.weights, *killed.optimizer.variables],
+            [*whole.weights, *whole.optimizer.variables],
+            strict=True,
+        ):
+            np.testing.assert_array_equal(ours, theirs, err_msg=ours.path)
+    for name in ("log.csv", "results.json"):
+        assert (folder / name).read_bytes() == (alone / name).read_bytes()
+    assert {path.name for path in folder.iterdir()} == {path.name for path in alone.iterdir()}
+
+
+def test_a_run_says_how_to_go_on_and_cannot_when_it_has_ended(alone, capsys):
+    assert main(["train", "--resume", str(alone)]) == 2
+    assert "has ended" in capsys.readouterr().err
+    assert not (alone / "backup").exists()
+    assert ("tensorboard" in {path.name for path in alone.iterdir()}) == bool(
+        importlib.util.find_spec("tensorboard")
+    )
+
+
+@pytest.fixture
+def begun(alone, tmp_path):
+    """The folder of a run that was interrupted before its first backup."""
+    for name in ("run.json", "config.yaml"):
+        shutil.copy(alone / name, tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--epochs", "3", "--ema", "0.5"], "leave out --epochs, --ema"),
+        (["--backbone", "resnet50"], "leave out --backbone"),
+        (["--train-images", "images"], "leave out --train-images"),
+    ],
+)
+def test_resume_refuses_other_options(begun, more, message, capsys):
+    assert main(["train", "--resume", str(begun), *more]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_resume_refuses_other_data_and_folders(begun, tmp_path, capsys):
+    assert main(["train", "--resume", str(tmp_path / "none")]) == 2
+    assert "none holds no run.json" in capsys.readouterr().err
+    facts = json.loads((begun / "run.json").read_text())
+    (begun / "run.json").write_text(json.dumps({**facts, "train_images": 41}))
+    assert main(["train", "--resume", str(begun)]) == 2
+    assert "train_images was 41 and is 40" in capsys.readouterr().err
+
+
+def test_data_is_required_without_resume(capsys):
+    with pytest.raises(SystemExit):
+        main(["train"])
+    assert "--train-annotations" in capsys.readouterr().err
+
+
+def test_patience_needs_data_to_evaluate_on(data, capsys):
+    assert main(["train", *data[:4], *NARROW, "--patience", "2"]) == 2
+    assert "--patience needs --val-annotations" in capsys.readouterr().err
+
+
+def test_half_precision_and_multistep(data, tmp_path):
+    """float16 has a loss scale, and the saved model its precision."""
+    options = ["--mixed-precision", "float16", "--schedule", "multistep", "--clip-norm", "5"]
+    options += ["--epochs", "1", "--output", str(tmp_path / "run")]
+    assert main(["train", *data[:4], *NARROW, *options]) == 0
+    model = keras.models.load_model(tmp_path / "run" / "last.keras")
+    assert model.dtype_policy.name == "mixed_float16"
+    assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
+    assert model.optimizer.inner_optimizer.global_clipnorm == 5
+    assert model.optimizer.inner_optimizer.weight_decay == 0.001
+    assert len((tmp_path / "run" / "log.csv").read_text().splitlines()) == 2
+
+
+def options(*more):
+    required = ["--train-annotations", "a.json", "--train-images", "images"]
+    return cli_parser.build().parse_args(["train", *required, *more])
+
+
+def test_schedules():
+    """The peak, its ends, and where it falls, of batches of 4 that accumulate to 8."""
+    common = ["--batch-size", "4", "--accumulate", "2"]
+    cosine, epochs = training_run.make_schedule(options(*common, "--warmup-steps", "9"), 90)
+    assert epochs == 12
+    rates = [float(cosine(step)) for step in (0, 9, 12 * 90)]
+    np.testing.assert_allclose(rates, [1e-5, 0.01, 0], rtol=1e-4, atol=1e-9)
+    more = ["--schedule", "multistep", "--epochs", "3", "--learning-rate", "0.5"]
+    multistep, epochs = training_run.make_schedule(options(*common, *more), 90)
+    assert (epochs, multistep.get_config()) == (
+        3,
+        WarmupMultiStep(0.5, 27, [180, 240]).get_config(),
+    )
+    detectron, epochs = training_run.make_schedule(options(*common, "--schedule", "2x"), 7000)
+    assert epochs == 103  # of 7000 steps: 180,000 * 16 / 4
+    assert detectron.get_config() == WarmupMultiStep(0.01, 4000, [480_000, 640_000]).get_config()
+    with pytest.raises(ValueError, match="--schedule 2x sets the epochs"):
+        training_run.make_schedule(options("--schedule", "2x", "--epochs", "3"), 7000)
+    adamw, _ = training_run.make_schedule(options("--optimizer", "adamw", *common), 90)
+    assert adamw.warmup_target == 1e-4
+
+
+def test_stops_after_evaluations_without_a_better_one(tmp_path, monkeypatch):
+    """Of every second epoch, whether the epochs were trained in one go or in two."""
+    figures = iter([0.1, 0.3, 0.2, 0.3, 0.4])
+    monkeypatch.setattr(
+        "keras_maskrcnn.evaluation.callbacks.evaluate", lambda *_, **__: {"mask_ap": next(figures)}
+    )
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+
+    def fit(past, epochs):
+        callbacks = training_run.evaluation_callbacks(
+            tmp_path, None, "val_mask_ap", every=2, patience=2, past=past
+        )
+        callbacks[0].verbose = False
+        history = model.fit(
+            np.zeros((2, 1)),
+            np.zeros((2, 1)),
+            initial_epoch=len(past),
+            epochs=epochs,
+            verbose=0,
+            callbacks=callbacks,
+        )
+        return [*past, *({"val_mask_ap": value} for value in history.history["val_mask_ap"])]
+
+    past = fit([], 4)[:3]  # killed before the fourth epoch's end
+    assert [row["val_mask_ap"] for row in past] == [0.1, 0.3, 0.3]
+    figures = iter([0.2, 0.3, 0.4])
+    saved = (tmp_path / "best.keras").stat().st_mtime_ns
+    rows = fit(past, 100)
+    assert [row["val_mask_ap"] for row in rows] == [0.1, 0.3, 0.3, 0.2, 0.2, 0.3]
+    assert (tmp_path / "best.keras").stat().st_mtime_ns == saved
