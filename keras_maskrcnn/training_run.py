@@ -140,7 +140,7 @@ def make_schedule(
 
 def evaluation_callbacks(
     folder: pathlib.Path,
-    val_set: CocoDataset,
+    val_set: Dataset,
     monitor: str,
     every: int = 1,
     patience: int | None = None,
