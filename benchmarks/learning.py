@@ -51,7 +51,6 @@ CONFIG = km.MaskRCNNConfig(
     roi_aligned=False,
     mask_head_channels=(64, 64, 64, 64),
     mask_deconv_channels=64,
-    mask_target_style="torchvision",
 )
 
 
