@@ -16,7 +16,7 @@ from pycocotools.coco import COCO
 from keras_maskrcnn.config import MaskRCNNConfig
 from keras_maskrcnn.data.images import read_image
 from keras_maskrcnn.data.masks import decode_mask
-from keras_maskrcnn.data.pipeline import make_batches
+from keras_maskrcnn.data.pipeline import Augment, make_batches
 from keras_maskrcnn.data.records import Instance, Problem, Record
 
 
@@ -84,10 +84,16 @@ class CocoDataset:
         return "\n".join(lines)
 
     def batches(
-        self, config: MaskRCNNConfig, batch_size: int = 1, training: bool = False, seed: int = 0
+        self,
+        config: MaskRCNNConfig,
+        batch_size: int = 1,
+        training: bool = False,
+        seed: int = 0,
+        augmentation: Augment | None = None,
+        start: int = 0,
     ) -> tf.data.Dataset:
         """Batches `(x, y)` as the model takes them; see `data.pipeline.make_batches`."""
-        return make_batches(self, config, batch_size, training=training, seed=seed)
+        return make_batches(self, config, batch_size, training, seed, augmentation, start)
 
     def example(self, index: int) -> dict[str, np.ndarray]:
         """One record at full size, to look at.

@@ -19,6 +19,8 @@ class Instance:
             evaluation.
         area: Pixels of the mask.
         annotation_id: As in the annotation file.
+        packed_mask: The mask cut out in its box, M x M bits of `np.packbits`, where it was made
+            before; else it is made of the segmentation.
     """
 
     box: Box
@@ -27,6 +29,7 @@ class Instance:
     crowd: bool = False
     area: float = 0.0
     annotation_id: int | str | None = None
+    packed_mask: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,7 @@ class Record:
         height: Of the upright image, in pixels.
         width: Of the upright image, in pixels.
         instances: The objects; none is an image that is all background.
+        encoded: The bytes of the image file, where they need not be read from `path`.
     """
 
     image_id: int | str
@@ -46,6 +50,7 @@ class Record:
     height: int
     width: int
     instances: tuple[Instance, ...] = ()
+    encoded: bytes | None = None
 
 
 @dataclass(frozen=True)
