@@ -1,7 +1,5 @@
 """Datasets in COCO's annotation format."""
 
-import contextlib
-import io
 import json
 import math
 import os
@@ -14,6 +12,7 @@ import tensorflow as tf
 from pycocotools.coco import COCO
 
 from keras_maskrcnn.config import MaskRCNNConfig
+from keras_maskrcnn.data.ground_truth import coco_ground_truth
 from keras_maskrcnn.data.images import read_image
 from keras_maskrcnn.data.masks import decode_mask
 from keras_maskrcnn.data.pipeline import Augment, make_batches
@@ -117,31 +116,7 @@ class CocoDataset:
 
     def ground_truth(self) -> COCO:
         """The records as a pycocotools `COCO`, for the official evaluation."""
-        images = [{"id": r.image_id, "height": r.height, "width": r.width} for r in self.records]
-        annotations = []
-        for record in self.records:
-            for instance in record.instances:
-                x0, y0, x1, y1 = instance.box
-                annotation = {
-                    "id": len(annotations) + 1,  # an id of 0 would never match
-                    "image_id": record.image_id,
-                    "category_id": self.category_ids[instance.class_id],
-                    "bbox": [x0, y0, x1 - x0, y1 - y0],
-                    "area": instance.area,
-                    "iscrowd": int(instance.crowd),
-                }
-                if instance.segmentation is not None:
-                    annotation["segmentation"] = instance.segmentation
-                annotations.append(annotation)
-        categories = [
-            {"id": category_id, "name": name}
-            for category_id, name in zip(self.category_ids, self.class_names, strict=True)
-        ]
-        coco = COCO()
-        coco.dataset = {"images": images, "annotations": annotations, "categories": categories}
-        with contextlib.redirect_stdout(io.StringIO()):
-            coco.createIndex()
-        return coco
+        return coco_ground_truth(self.records, self.class_names, self.category_ids)
 
     def _images(self, content, folder):
         """The entries of images that can be used, and their paths."""

@@ -54,6 +54,28 @@ def decode_image(data: bytes, where: str) -> np.ndarray:
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
 
 
+def exif_orientation(data: bytes, image: np.ndarray) -> int:
+    """The EXIF orientation, 1 to 8, that `decode_image` followed: how the stored pixels lie.
+
+    Args:
+        data: The bytes of the image file.
+        image: What `decode_image` made of them.
+    """
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    stored = cv2.imdecode(np.frombuffer(data, np.uint8), flags)[:, :, ::-1]
+    for orientation in range(1, 9):
+        if np.array_equal(turn_upright(stored, orientation), image):
+            return orientation
+    return 1
+
+
+def turn_upright(stored: np.ndarray, orientation: int) -> np.ndarray:
+    """Stored pixels (H, W, 3), turned as an EXIF orientation of 1 to 8 says."""
+    image = stored.swapaxes(0, 1) if orientation >= 5 else stored
+    image = image[:, ::-1] if orientation in (2, 3, 6, 7) else image
+    return image[::-1] if orientation in (3, 4, 7, 8) else image
+
+
 def resized_shape(
     height: int, width: int, min_size: int, max_size: int, style: str = "detectron2"
 ) -> tuple[int, int]:

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_maskrcnn.config import MaskRCNNConfig
-from keras_maskrcnn.data.images import decode_image, read_image, resize_image, resized_shape
+from keras_maskrcnn.data.images import resize_image, resized_shape
 from keras_maskrcnn.data.masks import rasterize, unpack_mask
 from keras_maskrcnn.data.records import Record
 
@@ -126,9 +126,7 @@ def batch_elements(
         name: tf.constant(-1 if name == "classes" else 0, spec.dtype)
         for name, spec in elements.element_spec.items()
     }
-    return elements.padded_batch(
-        batch_size, padding_values=padding, drop_remainder=drop_remainder
-    )
+    return elements.padded_batch(batch_size, padding_values=padding, drop_remainder=drop_remainder)
 
 
 def group_by_shape(items: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
@@ -231,7 +229,7 @@ class _Reader:
         rng = np.random.default_rng(seed.view(np.uint32))
         for record in self.items.records_from(*item):
             try:
-                image = _image(record)
+                image = load_image(record)
             except (ValueError, OSError) as error:
                 self.dataset.note(record.path, f"{error}; another image takes its place")
                 continue
@@ -288,12 +286,14 @@ class _Reader:
             return None
 
 
-def _image(record):
-    """The picture of a record; ValueError or OSError if there is none of the annotated size."""
-    if record.encoded is None:
-        image = read_image(record.path)
-    else:
-        image = decode_image(record.encoded, record.path)
+def load_image(record: Record) -> np.ndarray:
+    """The picture of a record, (H, W, 3) uint8 RGB.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It cannot be read, or has another size than the record.
+    """
+    image = record.read_image()
     if image.shape[:2] != (record.height, record.width):
         raise ValueError(
             f"the image is {image.shape[1]}x{image.shape[0]}, its annotation says "

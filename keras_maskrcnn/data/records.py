@@ -3,6 +3,10 @@
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from keras_maskrcnn.data.images import decode_image, read_image
+
 Box = tuple[float, float, float, float]
 
 
@@ -51,6 +55,12 @@ class Record:
     width: int
     instances: tuple[Instance, ...] = ()
     encoded: bytes | None = None
+
+    def read_image(self) -> np.ndarray:
+        """The picture, (H, W, 3) uint8 RGB; errors as of `data.images.read_image`."""
+        if self.encoded is None:
+            return read_image(self.path)
+        return decode_image(self.encoded, self.path)
 
 
 @dataclass(frozen=True)
