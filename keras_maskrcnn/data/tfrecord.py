@@ -163,7 +163,8 @@ class TFRecordDataset:
 
         Args:
             service: The address of a `tf.data` service, `"grpc://host:port"`, whose workers make
-                the batches; see `data.service.service_batches`.
+                the batches, in an order that no seed determines; see
+                `data.service.service_batches`.
 
         Raises:
             ValueError: The masks are not of the size `config.gt_mask_size`; or of a service is
@@ -181,7 +182,7 @@ class TFRecordDataset:
         if not training or start:
             raise ValueError("A tf.data service has no order: use it with training, without start.")
         return service_batches(
-            list(self.shards), config, batch_size, seed, augmentation, SHUFFLE_BUFFER, service
+            list(self.shards), config, batch_size, augmentation, SHUFFLE_BUFFER, service
         )
 
     def ground_truth(self) -> COCO:
