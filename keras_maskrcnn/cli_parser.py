@@ -15,7 +15,7 @@ DATA_FORMATS = (
     "PATH is a COCO or VIA file, a VOC split (ImageSets/Segmentation/*.txt), or a folder: of "
     "LabelMe's files, of Pascal VOC, of images/ and masks/, or one that convert-dataset wrote."
 )
-TARGETS = ("coco", "labelme", "via", "voc", "mask-png")
+TARGETS = ("coco", "labelme", "via", "voc", "mask-png", "tfrecord")
 
 
 def build() -> argparse.ArgumentParser:

@@ -8,6 +8,7 @@ from keras_maskrcnn.data.dataset import Dataset
 from keras_maskrcnn.data.masks import crop_masks
 from keras_maskrcnn.data.opening import open_dataset
 from keras_maskrcnn.data.records import Instance, Problem, Record
+from keras_maskrcnn.data.tfrecord import TFRecordDataset, write_tfrecords
 
 __all__ = [
     "Augmentation",
@@ -16,8 +17,10 @@ __all__ = [
     "Instance",
     "Problem",
     "Record",
+    "TFRecordDataset",
     "convert",
     "crop_masks",
     "open_dataset",
     "shapes",
+    "write_tfrecords",
 ]

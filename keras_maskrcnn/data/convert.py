@@ -7,8 +7,17 @@ from keras_maskrcnn.data.coco import write_coco
 from keras_maskrcnn.data.dataset import Dataset
 from keras_maskrcnn.data.labelme import write_labelme
 from keras_maskrcnn.data.mask_png import write_mask_pngs
+from keras_maskrcnn.data.tfrecord import write_tfrecords
 from keras_maskrcnn.data.via import write_via
 from keras_maskrcnn.data.voc import write_voc
+
+
+def _write_tfrecords(dataset, folder, link_images):
+    if link_images:
+        raise ValueError("TFRecords hold the images themselves: leave out link_images.")
+    write_tfrecords(dataset, folder)
+    return {}
+
 
 WRITERS = {
     "coco": write_coco,
@@ -16,6 +25,7 @@ WRITERS = {
     "via": write_via,
     "voc": write_voc,
     "mask-png": write_mask_pngs,
+    "tfrecord": _write_tfrecords,
 }
 
 
@@ -28,8 +38,8 @@ def convert(
         dataset: What to write.
         target: `"coco"` (`annotations.json`, `images/`), `"labelme"` (a JSON file beside each
             image), `"via"` (`via_region_data.json` beside the images), `"voc"` (`JPEGImages/`,
-            `SegmentationObject/`, `SegmentationClass/`, `ImageSets/`, `class_names.txt`) or
-            `"mask-png"` (`images/`, `masks/`).
+            `SegmentationObject/`, `SegmentationClass/`, `ImageSets/`, `class_names.txt`),
+            `"mask-png"` (`images/`, `masks/`) or `"tfrecord"` (see `write_tfrecords`).
         folder: New or empty.
         link_images: Whether symbolic links to the images are made instead of copies.
 
@@ -37,7 +47,7 @@ def convert(
         What the format cannot hold, in words, and how many of it there are.
 
     Raises:
-        ValueError: There is no such format, or the folder is in use.
+        ValueError: There is no such format, the folder is in use, or TFRecords are to link.
 
     Example:
         >>> convert(CocoDataset("train.json", "images/"), "mask-png", "masks/")

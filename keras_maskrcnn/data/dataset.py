@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import itertools
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -11,11 +12,11 @@ import tensorflow as tf
 from pycocotools.coco import COCO
 
 from keras_maskrcnn.config import MaskRCNNConfig
-from keras_maskrcnn.data.images import read_image
+from keras_maskrcnn.data.ground_truth import coco_content
 from keras_maskrcnn.data.labelme import read_labelme
 from keras_maskrcnn.data.mask_png import read_mask_pngs
 from keras_maskrcnn.data.masks import decode_mask
-from keras_maskrcnn.data.pipeline import make_batches
+from keras_maskrcnn.data.pipeline import Augment, make_batches
 from keras_maskrcnn.data.problems import ProblemLog
 from keras_maskrcnn.data.records import Contents, Lost, Problem
 from keras_maskrcnn.data.via import read_via
@@ -48,13 +49,15 @@ class Dataset:
 
     def __init__(self, source: str | os.PathLike, contents: Contents):
         self.source = os.fspath(source)
-        self.records = list(contents.records)
+        self.records = contents.records
         self.class_names = tuple(contents.class_names)
         ids = contents.category_ids or range(1, len(self.class_names) + 1)
         self.category_ids = tuple(ids)
-        annotations = sum(len(record.instances) for record in self.records)
+        annotations = contents.annotations
+        if annotations is None:
+            annotations = sum(len(record.instances) for record in self.records)
         self._log = ProblemLog(self.source, len(self.records), annotations, contents.problems)
-        if not self.records:
+        if not len(self.records):
             number = self._log.counts()["image"][1]
             raise ValueError(
                 f"{self.source}: none of its {number} images is usable.\n{self.problem_report()}"
@@ -136,7 +139,13 @@ class Dataset:
         return self._log.report(most)
 
     def batches(
-        self, config: MaskRCNNConfig, batch_size: int = 1, training: bool = False, seed: int = 0
+        self,
+        config: MaskRCNNConfig,
+        batch_size: int = 1,
+        training: bool = False,
+        seed: int = 0,
+        augmentation: Augment | None = None,
+        start: int = 0,
     ) -> tf.data.Dataset:
         """Batches `(x, y)` as the model takes them; see `data.pipeline.make_batches`.
 
@@ -144,7 +153,7 @@ class Dataset:
             ValueError: More than `max_broken` cannot be used.
         """
         self._log.check()
-        return make_batches(self, config, batch_size, training=training, seed=seed)
+        return make_batches(self, config, batch_size, training, seed, augmentation, start)
 
     def example(self, index: int) -> dict[str, np.ndarray]:
         """One record at full size, to look at.
@@ -153,42 +162,22 @@ class Dataset:
             `image` (H, W, 3) uint8 RGB, `boxes` (n, 4) xyxy pixels, `class_ids` (n,), and `masks`
             (n, H, W) bool, crowds left out.
         """
-        record = self.records[index]
+        record = next(itertools.islice(self.records, index, None))
         instances = [instance for instance in record.instances if not instance.crowd]
         masks = np.zeros((len(instances), record.height, record.width), bool)
         for mask, instance in zip(masks, instances, strict=True):
             if instance.segmentation is not None:
                 mask[:] = decode_mask(instance.segmentation, record.height, record.width)
         return {
-            "image": read_image(record.path),
+            "image": record.read_image(),
             "boxes": np.array([i.box for i in instances], np.float32).reshape(-1, 4),
             "class_ids": np.array([i.class_id for i in instances], np.int32),
             "masks": masks,
         }
 
     def to_coco(self) -> dict[str, list[dict[str, Any]]]:
-        """The records as the content of a COCO file; its images have no `file_name`."""
-        images = [{"id": r.image_id, "height": r.height, "width": r.width} for r in self.records]
-        annotations = []
-        for record in self.records:
-            for instance in record.instances:
-                x0, y0, x1, y1 = instance.box
-                annotation = {
-                    "id": len(annotations) + 1,  # an id of 0 would never match
-                    "image_id": record.image_id,
-                    "category_id": self.category_ids[instance.class_id],
-                    "bbox": [x0, y0, x1 - x0, y1 - y0],
-                    "area": instance.area,
-                    "iscrowd": int(instance.crowd),
-                }
-                if instance.segmentation is not None:
-                    annotation["segmentation"] = instance.segmentation
-                annotations.append(annotation)
-        categories = [
-            {"id": category_id, "name": name}
-            for category_id, name in zip(self.category_ids, self.class_names, strict=True)
-        ]
-        return {"images": images, "annotations": annotations, "categories": categories}
+        """The records as the content of a COCO file; see `data.ground_truth.coco_content`."""
+        return coco_content(self.records, self.class_names, self.category_ids)
 
     def ground_truth(self) -> COCO:
         """The records as a pycocotools `COCO`, for the official evaluation.

@@ -25,19 +25,57 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
     path = os.fspath(path)
     if not os.path.isfile(path):
         raise FileNotFoundError(f"There is no image file {path}.")
-    data = pathlib.Path(path).read_bytes()
+    return decode_image(pathlib.Path(path).read_bytes(), path)
+
+
+def decode_image(data: bytes, where: str) -> np.ndarray:
+    """The picture in the bytes of an image file, as `read_image` gives it.
+
+    Args:
+        data: What is in the file.
+        where: What errors call it.
+
+    Raises:
+        ValueError: There are no bytes, or they are cut off or no picture.
+
+    Example:
+        >>> decode_image(pathlib.Path("photo.jpg").read_bytes(), "photo.jpg").shape
+        (480, 640, 3)
+    """
     if not data:
-        raise ValueError(f"{path}: the image file is empty.")
+        raise ValueError(f"{where}: the image file is empty.")
     # OpenCV fills what is missing of a JPEG with grey and says nothing of it.
     if data[:2] == b"\xff\xd8" and b"\xff\xd9" not in data[-4096:]:
-        raise ValueError(f"{path}: the JPEG file is truncated; it lacks its end marker.")
+        raise ValueError(f"{where}: the JPEG file is truncated; it lacks its end marker.")
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as error:
-        raise ValueError(f"{path}: not a readable image: {error.err}.") from error
+        raise ValueError(f"{where}: not a readable image: {error.err}.") from error
     if image is None:
-        raise ValueError(f"{path}: not an image, or one that is truncated or broken.")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+        raise ValueError(f"{where}: not an image, or one that is truncated or broken.")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
+
+
+def exif_orientation(data: bytes, image: np.ndarray) -> int:
+    """The EXIF orientation, 1 to 8, that `decode_image` followed: how the stored pixels lie.
+
+    Args:
+        data: The bytes of the image file.
+        image: What `decode_image` made of them.
+    """
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    stored = cv2.imdecode(np.frombuffer(data, np.uint8), flags)[:, :, ::-1]
+    for orientation in range(1, 9):
+        if np.array_equal(turn_upright(stored, orientation), image):
+            return orientation
+    return 1
+
+
+def turn_upright(stored: np.ndarray, orientation: int) -> np.ndarray:
+    """Stored pixels (H, W, 3), turned as an EXIF orientation of 1 to 8 says."""
+    image = stored.swapaxes(0, 1) if orientation >= 5 else stored
+    image = image[:, ::-1] if orientation in (2, 3, 6, 7) else image
+    return image[::-1] if orientation in (3, 4, 7, 8) else image
 
 
 def image_size(path: str | os.PathLike) -> tuple[int, int]:

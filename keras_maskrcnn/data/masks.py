@@ -127,3 +127,19 @@ def decode_rle(rle: dict[str, Any], height: int, width: int) -> np.ndarray:
         return coco_mask.decode(rle)
     except ValueError as error:
         raise ValueError(f"the RLE cannot be decoded: {error}") from error
+
+
+def pack_mask(mask: np.ndarray) -> bytes:
+    """A mask of 0 and 1 as bits, row after row.
+
+    Example:
+        >>> pack_mask(np.array([[0, 1], [1, 1]], np.uint8)).hex()
+        '70'
+    """
+    return np.packbits(mask).tobytes()
+
+
+def unpack_mask(packed: bytes, size: int) -> np.ndarray:
+    """The mask (size, size) uint8 that `pack_mask` made the bits of."""
+    bits = np.unpackbits(np.frombuffer(packed, np.uint8), count=size * size)
+    return bits.reshape(size, size)

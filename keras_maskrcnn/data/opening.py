@@ -6,12 +6,13 @@ from collections.abc import Sequence
 
 from keras_maskrcnn.data.coco import CocoDataset
 from keras_maskrcnn.data.dataset import Dataset
+from keras_maskrcnn.data.tfrecord import INDEX, TFRecordDataset
 from keras_maskrcnn.data.via import FILE_NAME as VIA_FILE
 
 EXPECTED = (
     "a COCO or VIA file (.json), a VOC split (ImageSets/Segmentation/*.txt), or a folder: of "
     "LabelMe's JSON files, of JPEGImages and SegmentationObject, of images and masks, of "
-    f"annotations.json and images, or of {VIA_FILE} and its images"
+    f"annotations.json and images, of {VIA_FILE} and its images, or of TFRecords and {INDEX}"
 )
 
 
@@ -58,6 +59,8 @@ def open_dataset(
 def _open_folder(path, images, class_names, class_attribute):
     if (path / "SegmentationObject").is_dir():
         return Dataset.from_voc(path, None, class_names)
+    if (path / INDEX).is_file():
+        return _open_tfrecords(path, class_names)
     for file in (path / "annotations.json", path / VIA_FILE):
         if file.is_file():
             return open_dataset(file, images, class_names, class_attribute)
@@ -79,6 +82,16 @@ def _open_masks(images, masks, class_names):
             f"{', '.join(class_names)}."
         )
     return Dataset.from_mask_pngs(images, masks, class_names[0])
+
+
+def _open_tfrecords(path, class_names):
+    dataset = TFRecordDataset(path)
+    if class_names is not None and tuple(class_names) != dataset.class_names:
+        raise ValueError(
+            f"{path}: its classes are {', '.join(dataset.class_names)}, expected are "
+            f"{', '.join(class_names)}: TFRecords keep the classes that they were written with."
+        )
+    return dataset
 
 
 def _is_via(path):

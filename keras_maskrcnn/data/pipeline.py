@@ -1,160 +1,303 @@
-"""From records to batches, in `tf.data`: decoding, resizing, flipping, cutting out masks."""
+"""From records to batches, in `tf.data`: order, decoding, resizing, flipping, cutting out masks."""
 
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+import cv2
 import numpy as np
 import tensorflow as tf
 
 from keras_maskrcnn.config import MaskRCNNConfig
-from keras_maskrcnn.data.images import read_image, resize_image, resized_shape
-from keras_maskrcnn.data.masks import rasterize
+from keras_maskrcnn.data.images import resize_image, resized_shape
+from keras_maskrcnn.data.masks import rasterize, unpack_mask
 from keras_maskrcnn.data.records import Record
+
+Augment = Callable[[dict[str, tf.Tensor], tf.Tensor], dict[str, tf.Tensor]]
+
+
+class Items(Protocol):
+    """Where records come from: a dataset of items, of which each stands for one."""
+
+    def __len__(self) -> int:
+        """Number of records."""
+
+    def items(self, seed: tf.Tensor | None) -> tf.data.Dataset:
+        """Pairs of an item, a tuple of tensors, and whether its image is wider than high.
+
+        In their order if `seed` is None; else shuffled by it, an int64 scalar.
+        """
+
+    def records_from(self, *item) -> Iterator[Record]:
+        """The record of an item, and then those that may take its place if it is broken."""
+
+
+class ListedItems:
+    """The items of records that are in memory: their indices."""
+
+    def __init__(self, records: list[Record]):
+        self.records = records
+        self.landscape = np.array([record.width > record.height for record in records])
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def items(self, seed: tf.Tensor | None) -> tf.data.Dataset:
+        landscape = tf.constant(self.landscape)
+        order = tf.range(len(self), dtype=tf.int64)
+        if seed is not None:
+            keys = tf.random.stateless_uniform((len(self),), (seed, 0), None, None, tf.int64)
+            order = tf.argsort(keys, stable=True)
+        indices = tf.data.Dataset.from_tensor_slices(order)
+        return indices.map(lambda index: ((index,), landscape[index]))
+
+    def records_from(self, index: int) -> Iterator[Record]:
+        return (self.records[(index + i) % len(self)] for i in range(len(self)))
 
 
 def make_batches(
-    dataset, config: MaskRCNNConfig, batch_size: int = 1, training: bool = False, seed: int = 0
+    dataset,
+    config: MaskRCNNConfig,
+    batch_size: int = 1,
+    training: bool = False,
+    seed: int = 0,
+    augmentation: Augment | None = None,
+    start: int = 0,
+    items: Items | None = None,
 ) -> tf.data.Dataset:
     """Batches `(x, y)` of a dataset, for `fit`, `evaluate` and `training_losses`.
 
-    In training the records are shuffled anew each epoch, half of the images are flipped, and an
-    incomplete last batch is dropped (unless it is the only one). Crowds are left out. A record
-    that cannot be read is noted in `dataset.problems`, and the next one takes its place. All of it
-    is the same for the same seed.
+    In training the records are shuffled anew each epoch, half of the images are flipped, images
+    that are wider than high come in batches of their own (but for the last of an epoch), which
+    need less padding, and an incomplete last batch is dropped (unless it is the only one). Crowds
+    are left out. A record that cannot be read is noted in `dataset.problems`, and another one
+    takes its place. All of it depends on the seed and the epoch alone, where each iteration over
+    the batches is an epoch.
 
     Args:
         dataset: A `Dataset`.
         config: Image sizes, `max_gt_boxes`, `gt_mask_size`, and whether there are masks.
         batch_size: B, images a batch, padded to the largest of them.
-        training: Whether to shuffle and flip.
-        seed: Of the order, the flips, and which objects are kept of more than `max_gt_boxes`.
+        training: Whether to shuffle, group and flip.
+        seed: Of the order, the flips, the augmentation, and which objects are kept of more than
+            `max_gt_boxes`.
+        augmentation: Takes the place of resizing and flipping: `augmentation(element, seed)`, in
+            graph mode, of the element `{"image": (H, W, 3) uint8 RGB as in the file, "boxes": (N,
+            4) float32 xyxy pixels, "classes": (N,) int32, -1 where padded, "masks": (N, M, M)
+            uint8}` and a seed (2,) int32 is an element whose image has the size to train on.
+        start: Number of batches that were seen before: with b batches an epoch, the first iteration
+            begins at batch `start % b` of epoch `start // b`. Nothing is decoded for it.
+        items: Where the records come from, if not from the list `dataset.records`.
 
     Returns:
         `x = {"images": (B, H, W, 3) float32 RGB 0..255, "image_sizes": (B, 2) int32}` and
         `y = {"boxes": (B, N, 4) float32 xyxy pixels, "classes": (B, N) int32, -1 where padded,
         "masks": (B, N, M, M) uint8, cut out in the boxes}`, N at least 1.
+
+    Raises:
+        ValueError: `batch_size` is below 1 or `start` below 0.
     """
-    reader = _Reader(dataset, config, training)
-    number = len(dataset.records)
-    indices = tf.data.Dataset.range(number)
-    if training:
-        indices = indices.shuffle(number, seed=seed, reshuffle_each_iteration=True)
-    draws = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True)
-    elements = tf.data.Dataset.zip(indices, draws).map(
-        reader.element, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+    if batch_size < 1 or start < 0:
+        raise ValueError(
+            f"batch_size must be at least 1 and start at least 0, got {batch_size} and {start}."
+        )
+    items = items or ListedItems(dataset.records)
+    drop = training and len(items) >= batch_size
+    number = len(items) // batch_size if drop else -(-len(items) // batch_size)
+    epoch, skipped = divmod(start, number)
+    ordered = _epochs(epoch).flat_map(
+        lambda e: _epoch_items(
+            items, batch_size, training, seed, e, tf.where(e == epoch, skipped * batch_size, 0)
+        )
     )
-    batches = elements.padded_batch(
-        batch_size,
-        padding_values=reader.padding_values(),
-        drop_remainder=training and number >= batch_size,
-    )
-    return batches.map(_split).prefetch(tf.data.AUTOTUNE)
+    reader = _Reader(dataset, items, config, training, augmentation)
+    elements = ordered.map(reader.element, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    batches = batch_elements(elements, batch_size, drop)
+    if not skipped:
+        batches = batches.apply(tf.data.experimental.assert_cardinality(number))
+    return batches.map(split_batch).prefetch(tf.data.AUTOTUNE)
 
 
-def _split(element):
+def batch_elements(
+    elements: tf.data.Dataset, batch_size: int, drop_remainder: bool
+) -> tf.data.Dataset:
+    """Elements padded to the largest of a batch: pixels with 0, classes with -1."""
+    padding = {
+        name: tf.constant(-1 if name == "classes" else 0, spec.dtype)
+        for name, spec in elements.element_spec.items()
+    }
+    return elements.padded_batch(batch_size, padding_values=padding, drop_remainder=drop_remainder)
+
+
+def group_by_shape(items: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
+    """Pairs (item, landscape) in an order whose every `batch_size` have the same `landscape`.
+
+    Where fewer than that remain at the end, the two kinds follow each other.
+    """
+    return items.group_by_window(
+        key_func=lambda _, landscape: tf.cast(landscape, tf.int64),
+        reduce_func=lambda _, window: window,
+        window_size=batch_size,
+    )
+
+
+def split_batch(
+    element: dict[str, tf.Tensor],
+) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
+    """A batch of elements as `(x, y)`."""
     x = {
-        "images": tf.cast(element["images"], tf.float32),
+        "images": tf.cast(element["image"], tf.float32),
         "image_sizes": element["image_sizes"],
     }
     return x, {name: element[name] for name in ("boxes", "classes", "masks") if name in element}
 
 
-class _Reader:
-    """Makes the elements of a batch from records."""
+def finish_element(element: dict[str, tf.Tensor], mask_size: int) -> dict[str, tf.Tensor]:
+    """An element with the size of its image, and at least one row, of padding if need be."""
+    empty = tf.cast(tf.shape(element["classes"])[0] == 0, tf.int32)
+    shapes = {
+        "image": (None, None, 3),
+        "boxes": (None, 4),
+        "classes": (None,),
+        "masks": (None, mask_size, mask_size),
+    }
+    finished = {"image_sizes": tf.shape(element["image"])[:2]}
+    for name in shapes.keys() & element.keys():
+        value = element[name]
+        if name != "image":
+            rows = [[0, empty]] + [[0, 0]] * (len(shapes[name]) - 1)
+            value = tf.pad(value, rows, constant_values=-1 if name == "classes" else 0)
+        finished[name] = tf.ensure_shape(value, shapes[name])
+    return finished
 
-    def __init__(self, dataset, config, training):
+
+def _epochs(first):
+    """A dataset of one number, the epoch, which is one higher in each iteration."""
+    count = itertools.count(first)
+    one = tf.data.Dataset.from_tensors(0)
+    return one.map(
+        lambda _: tf.ensure_shape(
+            tf.numpy_function(lambda: np.int64(next(count)), [], tf.int64), ()
+        )
+    )
+
+
+def _epoch_items(items, batch_size, training, seed, epoch, skipped):
+    """The items of an epoch in their order, each with a seed (2,) int32 of its own."""
+    seed = tf.random.stateless_uniform((), (seed, epoch), None, None, tf.int64)
+    ordered = items.items(seed if training else None)
+    if training:
+        ordered = group_by_shape(ordered, batch_size)
+    return (
+        ordered.map(lambda item, _: item)
+        .enumerate()
+        .skip(tf.cast(skipped, tf.int64))
+        .map(
+            lambda position, item: (
+                item,
+                tf.random.stateless_uniform((2,), (seed, position), None, None, tf.int32),
+            )
+        )
+    )
+
+
+class _Reader:
+    """Makes the elements of a batch from items."""
+
+    def __init__(self, dataset, items, config, training, augmentation):
         self.dataset = dataset
+        self.items = items
         self.config = config
         self.training = training
-        size = config.gt_mask_size
-        self.signature = {
-            "images": (tf.uint8, (None, None, 3), 0),
-            "image_sizes": (tf.int32, (2,), 0),
-            "boxes": (tf.float32, (None, 4), 0.0),
-            "classes": (tf.int32, (None,), -1),
-        }
+        self.augmentation = augmentation
+        self.dtypes = {"image": tf.uint8, "boxes": tf.float32, "classes": tf.int32}
         if config.mask:
-            self.signature["masks"] = (tf.uint8, (None, size, size), 0)
+            self.dtypes["masks"] = tf.uint8
 
-    def padding_values(self):
-        return {
-            name: tf.constant(value, dtype) for name, (dtype, _, value) in self.signature.items()
-        }
+    def element(self, item: tuple[tf.Tensor, ...], seed: tf.Tensor) -> dict[str, tf.Tensor]:
+        values = tf.numpy_function(self._read, [seed, *item], list(self.dtypes.values()))
+        element = finish_element(
+            dict(zip(self.dtypes, values, strict=True)), self.config.gt_mask_size
+        )
+        if self.augmentation is None:
+            return element
+        del element["image_sizes"]
+        return finish_element(self.augmentation(element, seed), self.config.gt_mask_size)
 
-    def element(self, index: tf.Tensor, draw: tf.Tensor) -> dict[str, tf.Tensor]:
-        dtypes = [dtype for dtype, *_ in self.signature.values()]
-        values = tf.numpy_function(self._read, [index, draw], dtypes)
-        for value, (_, shape, _) in zip(values, self.signature.values(), strict=True):
-            value.set_shape(shape)
-        return dict(zip(self.signature, values, strict=True))
-
-    def _read(self, index, draw):
-        """The values of `signature` for a record, or for the next one that can be read."""
-        rng = np.random.default_rng(int(draw))
-        records = self.dataset.records
-        for offset in range(len(records)):
-            record = records[(int(index) + offset) % len(records)]
+    def _read(self, seed, *item):
+        """The values of `dtypes` for an item, or for another one that can be read."""
+        rng = np.random.default_rng(seed.view(np.uint32))
+        for record in self.items.records_from(*item):
             try:
-                image = self._read_image(record)
+                image = load_image(record)
             except (ValueError, OSError) as error:
                 what = f"{str(error).rstrip('.')}; another image takes its place"
                 self.dataset.note(record.path, what, lost="image")
                 continue
-            return self._prepare(image, record, rng)
+            element = image, *self._targets(record, rng)
+            if self.augmentation is None:
+                element = self._resize_and_flip(*element, rng)
+            return element[: len(self.dtypes)]
         raise ValueError(f"No image can be read.\n{self.dataset.problem_report()}")
 
-    def _read_image(self, record):
-        image = read_image(record.path)
-        if image.shape[:2] != (record.height, record.width):
-            raise ValueError(
-                f"the image is {image.shape[1]}x{image.shape[0]}, its annotation says "
-                f"{record.width}x{record.height}"
-            )
-        return image
-
-    def _prepare(self, image, record, rng):
+    def _resize_and_flip(self, image, boxes, classes, masks, rng):
         c = self.config
+        height, width = image.shape[:2]
         limits = (c.image_min_size, c.image_max_size, c.resize_style)
-        shape = resized_shape(record.height, record.width, *limits)
-        boxes, classes, masks = self._targets(record, rng)
-        scale = np.array(shape[::-1]) / (record.width, record.height)
+        shape = resized_shape(height, width, *limits)
+        scale = np.array(shape[::-1]) / (width, height)
         boxes = (boxes * np.tile(scale, 2)).astype(np.float32)
         image = resize_image(image, shape, c.resize_style)
         if self.training and rng.random() < 0.5:
-            image, masks = image[:, ::-1], masks[:, :, ::-1]
+            image, masks = cv2.flip(image, 1), np.ascontiguousarray(masks[:, :, ::-1])
             boxes[:, [0, 2]] = shape[1] - boxes[:, [2, 0]]
-            boxes[classes < 0] = 0.0
-        values = [np.ascontiguousarray(image), np.array(shape, np.int32), boxes, classes]
-        return [*values, np.ascontiguousarray(masks)] if c.mask else values
+        return image, boxes, classes, masks
 
-    def _targets(self, record: Record, rng):
-        """Boxes in pixels of the file, classes and masks; one that is padding if there is none."""
-        size = self.config.gt_mask_size
+    def _targets(self, record, rng):
+        """Boxes in pixels of the file, classes and masks."""
         instances = [instance for instance in record.instances if not instance.crowd]
         if len(instances) > self.config.max_gt_boxes:
             chosen = range(self.config.max_gt_boxes)
             if self.training:
                 chosen = np.sort(rng.permutation(len(instances))[: self.config.max_gt_boxes])
             instances = [instances[i] for i in chosen]
-        boxes, classes, masks = [], [], []
-        for instance in instances:
-            mask = self._mask(instance, record) if self.config.mask else None
-            if self.config.mask and mask is None:
-                continue
-            boxes.append(instance.box)
-            classes.append(instance.class_id)
-            masks.append(mask)
-        if not boxes:
-            return np.zeros((1, 4)), np.array([-1], np.int32), np.zeros((1, size, size), np.uint8)
-        masks = np.stack(masks) if self.config.mask else np.zeros((len(boxes), 0, 0), np.uint8)
-        return np.array(boxes), np.array(classes, np.int32), masks
+        size = self.config.gt_mask_size if self.config.mask else 0
+        empty = np.zeros((0, 0), np.uint8)
+        masks = [self._mask(instance, record) if size else empty for instance in instances]
+        kept = [i for i, mask in enumerate(masks) if mask is not None]
+        return (
+            np.array([instances[i].box for i in kept], np.float32).reshape(-1, 4),
+            np.array([instances[i].class_id for i in kept], np.int32),
+            np.stack([masks[i] for i in kept]) if kept else np.zeros((0, size, size), np.uint8),
+        )
 
     def _mask(self, instance, record):
         """The mask in its box, or None, noted, if there is none that can be used."""
+        size = self.config.gt_mask_size
         where = f"{self.dataset.source}: annotation {instance.annotation_id}"
+        if instance.packed_mask is not None:
+            return unpack_mask(instance.packed_mask, size)
         if instance.segmentation is None:
             self.dataset.note(where, "it has no segmentation; it is left out", lost="annotation")
             return None
         try:
-            size = self.config.gt_mask_size
             return rasterize(instance.segmentation, instance.box, record.height, record.width, size)
         except ValueError as error:
             self.dataset.note(where, f"{error}; it is left out", lost="annotation")
             return None
+
+
+def load_image(record: Record) -> np.ndarray:
+    """The picture of a record, (H, W, 3) uint8 RGB.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It cannot be read, or has another size than the record.
+    """
+    image = record.read_image()
+    if image.shape[:2] != (record.height, record.width):
+        raise ValueError(
+            f"the image is {image.shape[1]}x{image.shape[0]}, its annotation says "
+            f"{record.width}x{record.height}"
+        )
+    return image

@@ -1,8 +1,12 @@
 """What every annotation format becomes: records of images and the objects in them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from keras_maskrcnn.data.images import decode_image, read_image
 
 Box = tuple[float, float, float, float]
 Lost = Literal["image", "annotation"]
@@ -21,6 +25,8 @@ class Instance:
             evaluation.
         area: Pixels of the mask.
         annotation_id: As in the annotation file.
+        packed_mask: The mask cut out in its box, M x M bits of `np.packbits`, where it was made
+            before; else it is made of the segmentation.
     """
 
     box: Box
@@ -29,6 +35,7 @@ class Instance:
     crowd: bool = False
     area: float = 0.0
     annotation_id: int | str | None = None
+    packed_mask: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,7 @@ class Record:
         height: Of the upright image, in pixels.
         width: Of the upright image, in pixels.
         instances: The objects; none is an image that is all background.
+        encoded: The bytes of the image file, where they need not be read from `path`.
     """
 
     image_id: int | str
@@ -48,6 +56,13 @@ class Record:
     height: int
     width: int
     instances: tuple[Instance, ...] = ()
+    encoded: bytes | None = None
+
+    def read_image(self) -> np.ndarray:
+        """The picture, (H, W, 3) uint8 RGB; errors as of `data.images.read_image`."""
+        if self.encoded is None:
+            return read_image(self.path)
+        return decode_image(self.encoded, self.path)
 
 
 @dataclass(frozen=True)
@@ -77,9 +92,11 @@ class Contents(NamedTuple):
         class_names: The name of each class id.
         problems: What had to be passed over or mended.
         category_ids: The COCO id of each class id; 1, 2, ... if None.
+        annotations: Their number, where the records are too many to count them; else None.
     """
 
-    records: Sequence[Record]
+    records: Collection[Record]
     class_names: Sequence[str]
     problems: Sequence[Problem] = ()
     category_ids: Sequence[int] | None = None
+    annotations: int | None = None

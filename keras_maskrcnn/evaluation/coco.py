@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import itertools
 import math
 import warnings
 from collections.abc import Sequence
@@ -12,8 +13,6 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from rich.progress import Progress
 from rich.table import Table
-
-from keras_maskrcnn.data.images import read_image
 
 # What COCOeval calls its first statistics, in its order.
 STATISTICS = {0: "ap", 1: "ap50", 2: "ap75", 3: "ap_small", 4: "ap_medium", 5: "ap_large", 8: "ar"}
@@ -33,7 +32,7 @@ def evaluate(
 
     Args:
         model: A `MaskRCNN`.
-        dataset: A `CocoDataset` whose classes are the model's.
+        dataset: A `Dataset` whose classes are the model's.
         batch_size: Images at a time.
         verbose: 0 for silence; else a progress bar.
         max_images: Only the first so many images; all of them if None.
@@ -71,16 +70,16 @@ def run_coco_eval(
             f"The dataset has {len(dataset.category_ids)} classes, "
             f"the model num_classes={model.config.num_classes}."
         )
-    results = []
-    chosen = dataset.records[:max_images]
+    results, image_ids = [], []
+    chosen = itertools.islice(dataset.records, max_images)
     with Progress(disable=verbose == 0, transient=True) as progress:
-        task = progress.add_task("evaluate", total=len(chosen))
-        for start in range(0, len(chosen), IMAGES_AT_A_TIME):
-            records = chosen[start : start + IMAGES_AT_A_TIME]
+        total = min(len(dataset.records), max_images or len(dataset.records))
+        task = progress.add_task("evaluate", total=total)
+        while records := list(itertools.islice(chosen, IMAGES_AT_A_TIME)):
             results += _detect(model, records, dataset, batch_size)
+            image_ids += [record.image_id for record in records]
             progress.advance(task, len(records))
     kinds = ("box", "mask") if model.config.mask else ("box",)
-    image_ids = [record.image_id for record in chosen]
     return _run_on_results(results, dataset.ground_truth(), kinds, image_ids)
 
 
@@ -165,9 +164,9 @@ def _detect(model, records, dataset, batch_size):
     """COCO results of a few images, those that cannot be read left out and noted."""
     if not records:
         return []
-    paths = [record.path for record in records]
     try:
-        found = model.predict(paths, batch_size=batch_size, verbose=0)
+        images = [r.path if r.encoded is None else r.read_image() for r in records]
+        found = model.predict(images, batch_size=batch_size, verbose=0)
     except (ValueError, OSError):
         readable = _readable(records, dataset)
         if len(readable) == len(records):  # then it was no image's fault
@@ -185,7 +184,7 @@ def _readable(records, dataset):
     readable = []
     for record in records:
         try:
-            read_image(record.path)
+            record.read_image()
             readable.append(record)
         except (ValueError, OSError) as error:
             what = f"{str(error).rstrip('.')}; its objects count as missed"

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
 from keras_maskrcnn.data import crop_masks
-from keras_maskrcnn.data.masks import decode_mask, decode_rle, rasterize
+from keras_maskrcnn.data.masks import decode_mask, decode_rle, pack_mask, rasterize, unpack_mask
 
 
 def by_definition(mask, box, size):
@@ -89,3 +89,11 @@ def test_bad_rle(rle, message):
 def test_uncompressed_rle():
     mask = decode_rle({"size": [4, 5], "counts": [4, 8, 8]}, 4, 5)
     np.testing.assert_array_equal(mask, np.repeat([[0, 1, 1, 0, 0]], 4, axis=0))
+
+
+@given(st.integers(1, 30), st.integers(0, 2**32 - 1))
+def test_packing_loses_nothing(size, seed):
+    mask = np.random.default_rng(seed).integers(0, 2, (size, size), dtype=np.uint8)
+    packed = pack_mask(mask)
+    assert len(packed) == -(-size * size // 8)
+    np.testing.assert_array_equal(unpack_mask(packed, size), mask)

@@ -3,6 +3,7 @@ import pathlib
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import keras_maskrcnn as km
 from keras_maskrcnn.data.images import resized_shape
@@ -73,6 +74,113 @@ def test_same_seed_same_batches_and_epochs_differ(photos, config):
     assert first[0] != first[1]
     assert first != epochs(4)
     assert len(first[0]) == 6  # of 50 pictures, the last two have no full batch
+
+
+def test_order_is_no_affair_of_the_global_seed(photos, config):
+    def order():
+        batches = photos.batches(config, training=True, seed=3)
+        return [float(np.sum(x["images"])) for x, _ in batches]
+
+    first = order()
+    tf.random.set_seed(9)
+    assert order() == first
+
+
+def assert_same(batches, expected):
+    batches, expected = list(batches), list(expected)
+    assert len(batches) == len(expected)
+    for batch, other in zip(batches, expected, strict=True):
+        tf.nest.map_structure(np.testing.assert_array_equal, batch, other)
+
+
+@pytest.mark.parametrize(("start", "epoch", "step"), [(4, 0, 4), (6, 1, 0), (14, 2, 2)])
+def test_start_goes_on_where_another_stopped(photos, config, start, epoch, step):
+    whole = photos.batches(config, batch_size=8, training=True, seed=1)
+    epochs = [list(whole) for _ in range(4)]
+    rest = photos.batches(config, batch_size=8, training=True, seed=1, start=start)
+    assert_same(rest, epochs[epoch][step:])
+    assert_same(rest, epochs[epoch + 1])
+
+
+def test_start_without_training(photos, config):
+    batches = photos.batches(config, batch_size=8, start=5)
+    assert_same(batches, list(photos.batches(config, batch_size=8))[5:])
+
+
+def test_start_decodes_nothing_of_what_is_skipped(photos, config, monkeypatch):
+    read = []
+    original = km.data.Record.read_image
+    monkeypatch.setattr(
+        km.data.Record, "read_image", lambda self: (read.append(self), original(self))[1]
+    )
+    assert len(list(photos.batches(config, batch_size=8, training=True, start=4))) == 2
+    assert len(read) <= 2 * 8 + 2  # the last two have no full batch
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 4, 7])
+def test_batches_have_one_shape_and_leave_none_out(photos, config, batch_size):
+    batches = photos.batches(config, batch_size=batch_size, training=True, seed=5)
+    number = len(photos) // batch_size
+    assert int(batches.cardinality()) == number
+    for _ in range(2):
+        sizes = [x["image_sizes"].numpy() for x, _ in batches]
+        assert len(sizes) == number
+        mixed = [len({bool(width > height) for height, width in batch}) > 1 for batch in sizes]
+        assert sum(mixed) <= 1
+        assert not any(mixed[:-2])
+        padded = sum(len(batch) * batch.max(0).prod() for batch in sizes)
+        assert sum(batch.prod(1).sum() for batch in sizes) > 0.8 * padded
+    seen = [float(np.sum(x["images"])) for x, _ in photos.batches(config, training=True)]
+    plain = [float(np.sum(x["images"])) for x, _ in photos.batches(config)]
+    np.testing.assert_allclose(sorted(seen), sorted(plain), rtol=1e-6)
+
+
+def test_augmentation_takes_the_place_of_resizing(photos, config):
+    seeds = []
+
+    def augmentation(element, seed):
+        assert {name: value.shape.rank for name, value in element.items()} == {
+            "image": 3,
+            "boxes": 2,
+            "classes": 1,
+            "masks": 3,
+        }
+        tf.py_function(lambda value: seeds.append(tuple(value.numpy())), [seed], [])
+        offset = tf.constant([10.0, 20.0, 10.0, 20.0])
+        return {
+            **element,
+            "image": element["image"][20:120, 10:90],
+            "boxes": element["boxes"][:2] - offset,
+            "classes": element["classes"][:2],
+            "masks": element["masks"][:2],
+        }
+
+    for index, (x, y) in enumerate(photos.batches(config, augmentation=augmentation).take(5)):
+        example = photos.example(index)
+        np.testing.assert_array_equal(x["images"][0], example["image"][20:120, 10:90])
+        np.testing.assert_array_equal(x["image_sizes"], [[100, 80]])
+        shifted = example["boxes"][:2] - (10, 20, 10, 20)
+        np.testing.assert_allclose(y["boxes"][0], shifted, atol=1e-4)
+        np.testing.assert_array_equal(y["classes"][0], example["class_ids"][:2])
+    assert len(set(seeds)) == len(seeds) >= 5
+
+
+def test_augmentation_may_drop_all_objects(photos, config):
+    def augmentation(element, seed):
+        return {**element, **{n: element[n][:0] for n in ("boxes", "classes", "masks")}}
+
+    x, y = next(iter(photos.batches(config, batch_size=2, augmentation=augmentation)))
+    np.testing.assert_array_equal(y["classes"], [[-1], [-1]])
+    assert y["boxes"].shape == (2, 1, 4)
+    assert y["masks"].shape == (2, 1, 28, 28)
+    assert x["images"].dtype == tf.float32
+
+
+def test_wrong_calls(photos, config):
+    with pytest.raises(ValueError, match="batch_size must be at least 1"):
+        photos.batches(config, batch_size=0)
+    with pytest.raises(ValueError, match="start at least 0"):
+        photos.batches(config, start=-1)
 
 
 def test_flip_takes_boxes_and_masks_along(photos, config):

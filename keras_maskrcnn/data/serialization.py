@@ -1,0 +1,118 @@
+"""A record as the bytes of a `tf.train.Example`, and back."""
+
+import json
+
+import numpy as np
+import tensorflow as tf
+from pycocotools import mask as coco_mask
+
+from keras_maskrcnn.data.masks import decode_rle, pack_mask, rasterize
+from keras_maskrcnn.data.records import Instance, Record
+
+
+def parse_record(serialized: bytes) -> Record:
+    """The record in a serialized `tf.train.Example` of `write_tfrecords`.
+
+    Raises:
+        ValueError: There is none, or it lacks something.
+    """
+    try:
+        features = tf.train.Example.FromString(serialized).features.feature
+    except Exception as error:  # protobuf's own, whose class depends on its build
+        raise ValueError(f"the record is broken: {error}") from error
+    if not {"image", "height", "width", "path", "image_id"} <= features.keys():
+        raise ValueError("the record is missing or broken")
+    height, width = features["height"].int64_list.value[0], features["width"].int64_list.value[0]
+    boxes = np.array(features["boxes"].float_list.value).reshape(-1, 4).tolist()
+    columns = (
+        boxes,
+        features["classes"].int64_list.value,
+        features["rles"].bytes_list.value,
+        features["crowds"].int64_list.value,
+        features["areas"].float_list.value,
+        features["annotation_ids"].bytes_list.value,
+        features["masks"].bytes_list.value,
+    )
+    return Record(
+        image_id=json.loads(features["image_id"].bytes_list.value[0]),
+        path=features["path"].bytes_list.value[0].decode(),
+        height=height,
+        width=width,
+        instances=tuple(
+            Instance(
+                box=tuple(box),
+                class_id=class_id,
+                segmentation={"size": [height, width], "counts": rle} if rle else None,
+                crowd=bool(crowd),
+                area=area,
+                annotation_id=json.loads(annotation_id),
+                packed_mask=mask or None,
+            )
+            for box, class_id, rle, crowd, area, annotation_id, mask in zip(*columns, strict=True)
+        ),
+        encoded=features["image"].bytes_list.value[0],
+    )
+
+
+def serialize_record(record: Record, image: bytes, orientation: int, mask_size: int) -> bytes:
+    """A record as a serialized `tf.train.Example`: what `parse_record` reads.
+
+    Args:
+        record: The image and its objects, whose RLEs can be decoded.
+        image: The bytes of the image file.
+        orientation: Its EXIF orientation, 1 to 8, for readers that do not look for it.
+        mask_size: M, cells along each side of the masks.
+    """
+    instances = record.instances
+    rles = [_rle(instance, record) for instance in instances]
+    masks = [_packed(instance, record, mask_size) for instance in instances]
+    features = {
+        "image": _bytes([image]),
+        "image_id": _bytes([json.dumps(record.image_id).encode()]),
+        "path": _bytes([record.path.encode()]),
+        "height": _ints([record.height]),
+        "width": _ints([record.width]),
+        "orientation": _ints([orientation]),
+        "boxes": _floats([side for instance in instances for side in instance.box]),
+        "classes": _ints([instance.class_id for instance in instances]),
+        "crowds": _ints([instance.crowd for instance in instances]),
+        "areas": _floats([instance.area for instance in instances]),
+        "annotation_ids": _bytes([json.dumps(i.annotation_id).encode() for i in instances]),
+        "rles": _bytes(rles),
+        "masks": _bytes(masks),
+    }
+    return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
+
+
+def _rle(instance, record):
+    """The compressed counts of the full-size mask, no bytes if there is none."""
+    segmentation = instance.segmentation
+    if segmentation is None:
+        return b""
+    size = record.height, record.width
+    if isinstance(segmentation, dict):
+        # What cannot be decoded must not be written.
+        rle = coco_mask.encode(np.asfortranarray(decode_rle(segmentation, *size)))
+    else:
+        rle = coco_mask.merge(coco_mask.frPyObjects(segmentation, *size))
+    return rle["counts"]
+
+
+def _packed(instance, record, mask_size):
+    """The mask cut out in its box, packed to bits; no bytes where none will be trained on."""
+    if instance.segmentation is None or instance.crowd:
+        return b""
+    size = record.height, record.width, mask_size
+    return pack_mask(rasterize(instance.segmentation, instance.box, *size))
+
+
+def _bytes(values):
+    return tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
+
+
+def _floats(values):
+    return tf.train.Feature(float_list=tf.train.FloatList(value=values))
+
+
+def _ints(values):
+    return tf.train.Feature(int64_list=tf.train.Int64List(value=map(int, values)))
