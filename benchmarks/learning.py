@@ -3,10 +3,12 @@
     python benchmarks/learning.py --seeds 0 1                                    # ours alone
     python benchmarks/learning.py --seeds 0 1 --peer ../peer/bin/python          # and the peer
 
-The model, data and schedule are those that the peer's docstring describes, and so are the weights
-that it starts from: layers that this package starts otherwise than torchvision are drawn again.
-Prints box and mask AP on the 200 validation images and the seconds of the training steps, without
-those of the evaluation, and of both sides, one after the other, if a peer is given.
+The model, data and schedule are those that the peer's docstring describes. With the peer both
+sides start from the very weights that torchvision draws for the seed, since some starts learn
+better than others; reading them needs `pip install 'keras-maskrcnn[torch]'`. Without it they are
+drawn here, from the same distributions. Prints box and mask AP on the 200 validation images and the
+seconds of the training steps, without those of the evaluation, and of both sides, one after the
+other, if a peer is given.
 """
 
 import argparse
@@ -21,6 +23,7 @@ import numpy as np
 
 import keras_maskrcnn as km
 from keras_maskrcnn.training.schedules import WarmupMultiStep
+from keras_maskrcnn.weights.checkpoint import read_checkpoint
 
 SHARED = pathlib.Path(__file__).resolve().parents[2] / "shared"
 DATA = SHARED / "data/shapes192"
@@ -82,11 +85,32 @@ class TrainingTime(keras.callbacks.Callback):
         self.seconds, self.start = self.seconds + now - self.start, now
 
 
-def train(seed, steps):
+PEER_START = """
+import sys, torch
+sys.path.insert(0, sys.argv[1])
+import peer_train
+torch.manual_seed(int(sys.argv[2]))
+torch.save(peer_train.build().state_dict(), sys.argv[3])
+"""
+
+
+def start_of_peer(model, python, seed):
+    """The weights that `peer_train.py` starts from."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / "start.pth"
+        command = [python, "-c", PEER_START, SHARED / "bench", str(seed), path]
+        subprocess.run(command, check=True)
+        read_checkpoint(path).load_into(model)
+
+
+def train(seed, steps, peer=None):
     """One run: AP of boxes and masks after the last step, and the seconds of all steps."""
     keras.utils.set_random_seed(seed)
     model = km.MaskRCNN(CONFIG)
-    start_as_torchvision(model)
+    if peer:
+        start_of_peer(model, peer, seed)
+    else:
+        start_as_torchvision(model)
     dataset = km.data.CocoDataset(DATA / "train/annotations.json", DATA / "train/images")
     val = km.data.CocoDataset(DATA / "val/annotations.json", DATA / "val/images")
     schedule = WarmupMultiStep(1e-3, warmup_steps=100, milestones=[steps * 3 // 4])
@@ -137,7 +161,7 @@ def main():
     args = parser.parse_args()
     runs = []
     for seed in args.seeds:
-        sides = {"keras_maskrcnn": train(seed, args.steps)}
+        sides = {"keras_maskrcnn": train(seed, args.steps, args.peer)}
         if args.peer:
             sides["torchvision"] = train_peer(args.peer, seed, args.steps)
         for side, result in sides.items():
