@@ -75,6 +75,14 @@ def _add_training(parser):
     run.add_argument("--batch-size", type=positive_int, default=2, metavar="N", help="default: 2")
     run.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
     run.add_argument(
+        "--augment",
+        choices=("flip", "multiscale", "lsj"),
+        default="flip",
+        help="flip half of the pictures; multiscale: their short side from 0.8 to 1 of "
+        "--image-min-size too; lsj: large-scale jitter, 0.1 to 2 of a square of --image-max-size, "
+        "for long runs (default: flip)",
+    )
+    run.add_argument(
         "--mixed-precision",
         choices=("bfloat16", "float16"),
         help="compute in half precision; float16 with a loss scale (default: float32)",

@@ -14,12 +14,14 @@ import keras
 from rich.console import Console
 
 from keras_maskrcnn.config import MaskRCNNConfig
-from keras_maskrcnn.data import Dataset, open_dataset
+from keras_maskrcnn.data import Augmentation, Dataset, open_dataset
 from keras_maskrcnn.evaluation.callbacks import CocoEvaluation
 from keras_maskrcnn.evaluation.coco import evaluate, results_table
+from keras_maskrcnn.evaluation.tensorboard import DetectionSummaries
 from keras_maskrcnn.mask_rcnn import MaskRCNN
 from keras_maskrcnn.run_folder import begun_run, epochs_before, new_folder, note_start, say
 from keras_maskrcnn.training.backup import Backup
+from keras_maskrcnn.training.callbacks import ImagesPerSecond, LearningRate, NaNGuard
 from keras_maskrcnn.training.optimizers import make_optimizer
 from keras_maskrcnn.training.schedules import (
     DETECTRON_BATCH_SIZE,
@@ -58,16 +60,23 @@ def train(args: argparse.Namespace, config: MaskRCNNConfig) -> pathlib.Path:
     if not resumed:
         config = with_classes(config, train_set.class_names, keep_count="num_classes" in args)
     keras.utils.set_random_seed(args.seed)
-    batches = train_set.batches(config, batch_size=args.batch_size, training=True, seed=args.seed)
-    steps = _steps_per_epoch(batches)
+    steps = _steps_per_epoch(train_set, args.batch_size)
     schedule, epochs = make_schedule(args, steps)
     folder = pathlib.Path(resumed) if resumed else new_folder(args)
     backup = Backup(folder / "backup", steps, args.backup_every)
     model = _model(config, args, begun=backup.step > 0)
     model.compile(optimizer=_optimizer(args, schedule))
     note_start(folder, args, config, train_set, val_set)
+    batches = train_set.batches(
+        config,
+        batch_size=args.batch_size,
+        training=True,
+        seed=args.seed,
+        augmentation=_augmentation(args.augment, config),
+        start=backup.step,
+    )
     model.fit(
-        batches.repeat().skip(backup.step),  # one sequence, of which Backup knows the place
+        batches.repeat(),
         steps_per_epoch=steps,
         epochs=epochs,
         initial_epoch=backup.epoch,
@@ -183,10 +192,11 @@ def write_samples(
     for index, record in enumerate(dataset.records[:count]):
         name = f"{index:02}-{pathlib.Path(record.path).stem}.png"
         try:
-            found = model.predict([record.path], verbose=0)[0]
+            image = record.read_image()
         except (ValueError, OSError):  # training or evaluation has noted it
             continue
-        found[found.scores >= SAMPLE_SCORE].save(folder / name, record.path)
+        found = model.predict([image], verbose=0)[0]
+        found[found.scores >= SAMPLE_SCORE].save(folder / name, image)
 
 
 def write_results(results: dict[str, float], path: str | os.PathLike) -> None:
@@ -244,11 +254,20 @@ def _model(config, args, begun):
     return model
 
 
-def _steps_per_epoch(batches):
-    steps = int(batches.cardinality())
-    if steps < 1:
-        raise ValueError("The training annotations hold no picture that can be used.")
-    return steps
+def _steps_per_epoch(dataset, batch_size):
+    """As `Dataset.batches` makes them in training: it drops a last batch that is not full."""
+    return max(len(dataset) // batch_size, 1)
+
+
+def _augmentation(name, config):
+    """None where the batches' own resizing and flipping is all that is asked for."""
+    shortest, longest = config.image_min_size, config.image_max_size
+    if name == "multiscale":
+        sides = (round(0.8 * shortest), shortest)
+        return Augmentation(horizontal_flip=0.5, short_side=sides, longest_side=longest)
+    if name == "lsj":
+        return Augmentation(horizontal_flip=0.5, scale_jitter=(0.1, 2.0), jitter_size=longest)
+    return None
 
 
 def _optimizer(args, schedule):
@@ -265,7 +284,7 @@ def _optimizer(args, schedule):
 def _callbacks(folder, args, config, val_set, epochs, backup):
     """In the order that they need: each sees what those before it have done or logged."""
     past = epochs_before(folder / "log.csv", backup.epoch)
-    callbacks = [backup]
+    callbacks = [backup, NaNGuard(), LearningRate(), ImagesPerSecond(args.batch_size)]
     if args.ema:
         callbacks.append(keras.callbacks.SwapEMAWeights(swap_on_epoch=True))
     if val_set is not None:
@@ -275,8 +294,10 @@ def _callbacks(folder, args, config, val_set, epochs, backup):
     callbacks.append(keras.callbacks.ModelCheckpoint(str(folder / "last.keras")))
     callbacks.append(keras.callbacks.CSVLogger(str(folder / "log.csv"), append=True))
     if importlib.util.find_spec("tensorboard"):  # TensorFlow writes its files through it
-        board = keras.callbacks.TensorBoard(str(folder / "tensorboard"), write_graph=False)
-        callbacks.append(board)
+        logs = str(folder / "tensorboard")
+        evaluations = [c for c in callbacks if isinstance(c, CocoEvaluation)]
+        callbacks.append(keras.callbacks.TensorBoard(logs, write_graph=False))
+        callbacks += [DetectionSummaries(logs, evaluation) for evaluation in evaluations]
     return callbacks
 
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import itertools
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -162,7 +161,7 @@ class Dataset:
             `image` (H, W, 3) uint8 RGB, `boxes` (n, 4) xyxy pixels, `class_ids` (n,), and `masks`
             (n, H, W) bool, crowds left out.
         """
-        record = next(itertools.islice(self.records, index, None))
+        record = self.records[index]
         instances = [instance for instance in record.instances if not instance.crowd]
         masks = np.zeros((len(instances), record.height, record.width), bool)
         for mask, instance in zip(masks, instances, strict=True):

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from keras_maskrcnn.data.dataset import Dataset
-from keras_maskrcnn.data.images import read_image, resize_image
+from keras_maskrcnn.data.images import resize_image
 from keras_maskrcnn.data.instances import rectangle_polygon
 from keras_maskrcnn.data.masks import decode_mask, decode_rle
 from keras_maskrcnn.data.records import Record
@@ -83,7 +83,7 @@ def check_files(dataset: Dataset) -> Iterator[Record]:
 
     def check(record):
         try:
-            height, width = read_image(record.path).shape[:2]
+            height, width = record.read_image().shape[:2]
             if (height, width) != (record.height, record.width):
                 raise ValueError(
                     f"the image is {width}x{height}, its annotation says "
@@ -117,8 +117,9 @@ def contact_sheet(
         ValueError: No image can be used.
     """
     broken = {problem.where for problem in dataset.problems if problem.lost == "image"}
-    usable = [i for i, r in enumerate(dataset.records) if r.path not in broken]
-    filled = [i for i in usable if dataset.records[i].instances]
+    objects = {i: len(r.instances) for i, r in enumerate(dataset.records) if r.path not in broken}
+    usable = list(objects)
+    filled = [i for i in usable if objects[i]]
     chosen = filled if len(filled) >= min(count, len(usable)) else usable
     spread = np.unique(np.linspace(0, len(chosen) - 1, min(count, len(chosen))).round().astype(int))
     tiles = [_tile(dataset, chosen[place], side) for place in spread] if chosen else []
@@ -149,7 +150,7 @@ def _tile(dataset, index, side):
         if not instance.crowd
         and f"{dataset.source}: annotation {instance.annotation_id}" not in broken
     ]
-    image = resize_image(read_image(record.path), shape)
+    image = resize_image(record.read_image(), shape)
     boxes = np.array([i.box for i in instances], np.float32).reshape(-1, 4) * scale
     masks = [_small_mask(instance, record, shape) for instance in instances]
     # The first are drawn on top: small ones, which large ones would hide.

@@ -1,6 +1,6 @@
 """What every annotation format becomes: records of images and the objects in them."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -95,7 +95,7 @@ class Contents(NamedTuple):
         annotations: Their number, where the records are too many to count them; else None.
     """
 
-    records: Collection[Record]
+    records: Sequence[Record]
     class_names: Sequence[str]
     problems: Sequence[Problem] = ()
     category_ids: Sequence[int] | None = None

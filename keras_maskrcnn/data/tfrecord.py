@@ -202,6 +202,12 @@ class _StoredRecords:
     def __len__(self):
         return sum(self.dataset.shards.values())
 
+    def __getitem__(self, index):
+        """A record or a slice; what lies before it in the files is read and passed over."""
+        if isinstance(index, slice):
+            return list(itertools.islice(self, *index.indices(len(self))))
+        return next(itertools.islice(self, index, None))
+
     def __iter__(self):
         for (serialized, where), _ in self.dataset.items(None).as_numpy_iterator():
             try:

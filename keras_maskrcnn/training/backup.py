@@ -34,7 +34,7 @@ class Backup(keras.callbacks.Callback):
     Example:
         >>> backup = Backup("backup", steps_per_epoch=steps)
         >>> model.fit(
-        ...     batches.repeat().skip(backup.step),
+        ...     train.batches(config, training=True, start=backup.step).repeat(),
         ...     steps_per_epoch=steps,
         ...     epochs=12,
         ...     initial_epoch=backup.epoch,
