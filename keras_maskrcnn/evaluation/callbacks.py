@@ -6,9 +6,17 @@ from rich.console import Console
 
 from keras_maskrcnn.evaluation.coco import figures, results_table, run_coco_eval
 from keras_maskrcnn.evaluation.tensorboard import DetectionSummaries
+from keras_maskrcnn.training.backup import Backup
 from keras_maskrcnn.training.callbacks import ImagesPerSecond, LearningRate, NaNGuard
 
-__all__ = ["CocoEvaluation", "DetectionSummaries", "ImagesPerSecond", "LearningRate", "NaNGuard"]
+__all__ = [
+    "Backup",
+    "CocoEvaluation",
+    "DetectionSummaries",
+    "ImagesPerSecond",
+    "LearningRate",
+    "NaNGuard",
+]
 
 
 class CocoEvaluation(keras.callbacks.Callback):
