@@ -284,7 +284,7 @@ def _optimizer(args, schedule):
 def _callbacks(folder, args, config, val_set, epochs, backup):
     """In the order that they need: each sees what those before it have done or logged."""
     past = epochs_before(folder / "log.csv", backup.epoch)
-    callbacks = [backup, NaNGuard(), LearningRate(), ImagesPerSecond(args.batch_size)]
+    callbacks = [backup, NaNGuard(), LearningRate()]
     if args.ema:
         callbacks.append(keras.callbacks.SwapEMAWeights(swap_on_epoch=True))
     if val_set is not None:
@@ -296,6 +296,7 @@ def _callbacks(folder, args, config, val_set, epochs, backup):
     if importlib.util.find_spec("tensorboard"):  # TensorFlow writes its files through it
         logs = str(folder / "tensorboard")
         evaluations = [c for c in callbacks if isinstance(c, CocoEvaluation)]
+        callbacks.append(ImagesPerSecond(args.batch_size))  # no two runs log the same
         callbacks.append(keras.callbacks.TensorBoard(logs, write_graph=False))
         callbacks += [DetectionSummaries(logs, evaluation) for evaluation in evaluations]
     return callbacks
