@@ -75,7 +75,7 @@ def make_batches(
     the batches is an epoch.
 
     Args:
-        dataset: A `CocoDataset`.
+        dataset: A `CocoDataset` or `TFRecordDataset`.
         config: Image sizes, `max_gt_boxes`, `gt_mask_size`, and whether there are masks.
         batch_size: B, images a batch, padded to the largest of them.
         training: Whether to shuffle, group and flip.
@@ -115,7 +115,10 @@ def make_batches(
     batches = batch_elements(elements, batch_size, drop)
     if not skipped:
         batches = batches.apply(tf.data.experimental.assert_cardinality(number))
-    return batches.map(split_batch).prefetch(tf.data.AUTOTUNE)
+    # By files, several workers would not see the parts of the same batches.
+    options = tf.data.Options()
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+    return batches.map(split_batch).prefetch(tf.data.AUTOTUNE).with_options(options)
 
 
 def batch_elements(

@@ -78,6 +78,12 @@ def test_start_goes_on_where_another_stopped(stored, config):
     assert_same(rest, epochs[1])
 
 
+def test_several_workers_share_batches_not_files(stored, config):
+    options = stored.batches(config, training=True).options()
+    policy = options.experimental_distribute.auto_shard_policy
+    assert policy == tf.data.experimental.AutoShardPolicy.DATA
+
+
 def test_pattern_of_some_shards(stored, config):
     some = TFRecordDataset(pathlib.Path(stored.source) / "0000[12]*.tfrecord")
     assert len(some) == sum(list(stored.shards.values())[1:3])
