@@ -101,7 +101,7 @@ def make_batches(
         raise ValueError(
             f"batch_size must be at least 1 and start at least 0, got {batch_size} and {start}."
         )
-    items = items or ListedItems(dataset.records)
+    items = ListedItems(dataset.records) if items is None else items
     drop = training and len(items) >= batch_size
     number = len(items) // batch_size if drop else -(-len(items) // batch_size)
     epoch, skipped = divmod(start, number)

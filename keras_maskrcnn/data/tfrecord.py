@@ -51,7 +51,7 @@ def write_tfrecords(
 
     Raises:
         FileExistsError: The folder holds TFRecords already.
-        ValueError: `shards` or `mask_size` is below 1.
+        ValueError: `shards` or `mask_size` is below 1, or no image can be read.
 
     Example:
         >>> records = write_tfrecords(CocoDataset("train.json", "images/"), "train_records")
@@ -101,7 +101,7 @@ class TFRecordDataset:
 
     Raises:
         FileNotFoundError: There is no index, or no file that it names and the pattern fits.
-        ValueError: The index is broken.
+        ValueError: The index is broken, or there is no record.
 
     Example:
         >>> train = TFRecordDataset("train_records")
@@ -127,6 +127,8 @@ class TFRecordDataset:
             what = f"There is no file {missing[0]}" if missing else "No file of the index fits"
             raise FileNotFoundError(f"{self.source}: {what}, {len(index['shards'])} are expected.")
         self.records = _StoredRecords(self)
+        if not len(self):
+            raise ValueError(f"{self.source} holds no record.\n{self.problem_report()}")
 
     def __len__(self) -> int:
         return sum(self.shards.values())

@@ -174,6 +174,13 @@ def test_all_is_broken(small, tmp_path, config):
         next(iter(stored.batches(config)))
 
 
+def test_no_image_can_be_written(small, tmp_path):
+    for record in small.records:
+        pathlib.Path(record.path).write_bytes(b"")
+    with pytest.raises(ValueError, match="(?s)holds no record.*the image file is empty"):
+        write_tfrecords(small, tmp_path / "records")
+
+
 def test_wrong_calls(small, tmp_path, config):
     folder = tmp_path / "records"
     stored = write_tfrecords(small, folder, shards=40, mask_size=28)
