@@ -101,7 +101,7 @@ def make_batches(
         raise ValueError(
             f"batch_size must be at least 1 and start at least 0, got {batch_size} and {start}."
         )
-    items = items or ListedItems(dataset.records)
+    items = ListedItems(dataset.records) if items is None else items
     drop = training and len(items) >= batch_size
     number = len(items) // batch_size if drop else -(-len(items) // batch_size)
     epoch, skipped = divmod(start, number)
@@ -115,7 +115,10 @@ def make_batches(
     batches = batch_elements(elements, batch_size, drop)
     if not skipped:
         batches = batches.apply(tf.data.experimental.assert_cardinality(number))
-    return batches.map(split_batch).prefetch(tf.data.AUTOTUNE)
+    # By files, several workers would not see the parts of the same batches.
+    options = tf.data.Options()
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+    return batches.map(split_batch).prefetch(tf.data.AUTOTUNE).with_options(options)
 
 
 def batch_elements(

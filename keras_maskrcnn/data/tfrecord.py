@@ -50,7 +50,7 @@ def write_tfrecords(
 
     Raises:
         FileExistsError: The folder holds TFRecords already.
-        ValueError: `shards` or `mask_size` is below 1.
+        ValueError: `shards` or `mask_size` is below 1, or no image can be read.
 
     Example:
         >>> records = write_tfrecords(CocoDataset("train.json", "images/"), "train_records")
@@ -100,7 +100,7 @@ class TFRecordDataset(Dataset):
 
     Raises:
         FileNotFoundError: There is no index, or no file that it names and the pattern fits.
-        ValueError: The index is broken.
+        ValueError: The index is broken, or there is no record.
 
     Example:
         >>> train = TFRecordDataset("train_records")

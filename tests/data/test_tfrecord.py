@@ -78,6 +78,12 @@ def test_start_goes_on_where_another_stopped(stored, config):
     assert_same(rest, epochs[1])
 
 
+def test_several_workers_share_batches_not_files(stored, config):
+    options = stored.batches(config, training=True).options()
+    policy = options.experimental_distribute.auto_shard_policy
+    assert policy == tf.data.experimental.AutoShardPolicy.DATA
+
+
 def test_pattern_of_some_shards(stored, config):
     some = TFRecordDataset(pathlib.Path(stored.source) / "0000[12]*.tfrecord")
     assert len(some) == sum(list(stored.shards.values())[1:3])
@@ -166,6 +172,13 @@ def test_all_is_broken(small, tmp_path, config):
     pathlib.Path(next(iter(stored.shards))).write_bytes(b"")
     with pytest.raises(Exception, match="No image can be read"):
         next(iter(stored.batches(config)))
+
+
+def test_no_image_can_be_written(small, tmp_path):
+    for record in small.records:
+        pathlib.Path(record.path).write_bytes(b"")
+    with pytest.raises(ValueError, match="(?s)holds no record.*the image file is empty"):
+        write_tfrecords(small, tmp_path / "records")
 
 
 def test_wrong_calls(small, tmp_path, config):
