@@ -16,14 +16,17 @@ STEPS = 20
 
 
 def losses_on_photos(shared, config, dtype):
-    """The mean of each loss over steps on COCO's photos."""
+    """The mean of each loss over steps on COCO's photos.
+
+    The steps are short: long ones would carry runs that differ by a rounding apart.
+    """
     keras.utils.set_random_seed(0)
     folder = shared / "data/coco_tiny"
     photos = km.data.CocoDataset(
         folder / "annotations/instances_train2017.json", folder / "train2017"
     )
     model = km.MaskRCNN(config, num_classes=80, class_names=photos.class_names, dtype=dtype)
-    model.compile(make_optimizer("sgd", WarmupMultiStep(0.005, STEPS // 2), global_clipnorm=10.0))
+    model.compile(make_optimizer("sgd", WarmupMultiStep(0.001, STEPS // 2)))
     batches = photos.batches(model.config, batch_size=4, training=True, seed=0).repeat()
     history = model.fit(batches, steps_per_epoch=STEPS, verbose=0, shuffle=False).history
     return {name: values[0] for name, values in history.items()}
@@ -33,7 +36,6 @@ def test_losses_are_those_of_float32(shared, small_config):
     float32 = losses_on_photos(shared, small_config, "float32")
     for dtype in ("mixed_bfloat16", "mixed_float16"):
         half = losses_on_photos(shared, small_config, dtype)
-        print(dtype, {name: half[name] / value - 1 for name, value in float32.items()})
         assert half["loss"] == pytest.approx(float32["loss"], rel=0.02)
 
 
