@@ -47,7 +47,7 @@ def convert_dataset(args: argparse.Namespace) -> int:
     dataset = _open(args)
     losses = convert(dataset, args.to, args.output, link_images=args.link_images)
     objects = sum(len(record.instances) for record in dataset.records)
-    print(f"{len(dataset)} images and {objects} objects as {args.to}: {args.output}/")
+    print(f"{len(dataset)} images and {objects} objects as {args.to}: {args.output}")
     for what, number in losses.items():
         print(f"  not held by {args.to}: {number} {what}")
     if dataset.problems:
