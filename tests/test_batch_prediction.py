@@ -1,7 +1,6 @@
 """Long lists of files: what is written, in what order, and after a kill."""
 
 import json
-import pathlib
 import signal
 import subprocess
 import sys
@@ -201,26 +200,29 @@ def test_the_command_line_says_what_is_wrong(command, tmp_path, capsys):
 
 
 def test_killed_at_any_moment_and_started_again(command, tmp_path):
-    """A real process and a real SIGKILL, at moments that the size of what it wrote decides."""
-    program = [sys.executable, "-m", "keras_maskrcnn", *command]
+    """A real process and a real SIGKILL, at moments that how far it is decides."""
+    start = "import sys; from keras_maskrcnn import batch_prediction, cli; "
+    often = "batch_prediction.COMMIT_SECONDS = 0; "  # so that kills fall on all kinds of moments
+    program = [sys.executable, "-c", start + often + "sys.exit(cli.main())", *command]
     undisturbed, output = tmp_path / "undisturbed.json", tmp_path / "killed.json"
     assert subprocess.run([*program, str(undisturbed)], capture_output=True).returncode == 1
-    part, length = tmp_path / "killed.json.part", undisturbed.stat().st_size
-    for share in (0.0, 0.3, 0.6):
+    for moment in (0, 1, 120, 250):
         process = subprocess.Popen([*program, str(output)], stderr=subprocess.DEVNULL)
-        while process.poll() is None and _size(part) <= share * length:
-            time.sleep(0.002)
+        while process.poll() is None and inputs_done(output) < moment:
+            time.sleep(0.001)
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
-        assert part.exists()
+        assert moment <= inputs_done(output) < 408
     assert subprocess.run([*program, str(output)], capture_output=True).returncode == 1
     assert output.read_bytes() == undisturbed.read_bytes()
     errors = (tmp_path / f"{path.stem}.errors.jsonl" for path in (output, undisturbed))
     one, other = (path.read_bytes() for path in errors)
     assert one == other
     assert len(one.splitlines()) == 34
-    assert {p.suffix for p in tmp_path.iterdir()} == {".json", ".jsonl"}
+    assert {path.suffix for path in tmp_path.iterdir()} == {".json", ".jsonl"}
 
 
-def _size(path):
-    return pathlib.Path(path).stat().st_size if path.exists() else -1
+def inputs_done(output):
+    """How many inputs a run has committed; -1 before it began."""
+    state = output.with_name(output.name + ".state")
+    return json.loads(state.read_bytes())["progress"]["inputs"] if state.exists() else -1
