@@ -48,6 +48,8 @@ examples:
       --output results-03.json
 
 The pictures and results.json (COCO's results format, with file names) go to the output folder.
+Of a list, image_id is the number of the line, from 1, in every shard. A run that was killed loses
+a second of work, or a batch; delete results.json.state and results.json.part to begin anew.
 The exit code is 1 if some of the files could not be read; the others are done all the same.
 """
 MERGE = """\
