@@ -105,6 +105,8 @@ def _header_size(file, where):
             turned = picture.getexif().get(PIL.ExifTags.Base.Orientation, 1) >= 5
     except FileNotFoundError:
         raise
+    except PIL.UnidentifiedImageError as error:  # whose text is the file's name again
+        raise ValueError(f"{where}: not an image, or a broken one.") from error
     except (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError) as error:
         raise ValueError(f"{where}: not an image, or a broken one: {error}") from error
     return (width, height) if turned else (height, width)

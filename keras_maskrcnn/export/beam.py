@@ -111,7 +111,7 @@ class ServeBytes(ModelHandler[bytes, Detections | str, tf.Module]):
             return _detect(batch, model)
         except (tf.errors.InvalidArgumentError, ValueError) as error:
             if len(batch) == 1:
-                return [str(error)]
+                return [_reason(error)]
         # One bad file fails its batch: which one it is shows when each goes alone.
         return [self.run_inference([data], model)[0] for data in batch]
 
@@ -123,6 +123,11 @@ def _detect(batch, model):
     sizes = tf.constant(sizes).numpy()
     outputs |= {"image_sizes": sizes, "original_sizes": sizes}
     return to_detections(outputs, model.all_class_names)
+
+
+def _reason(error):
+    """What an error says, without what TensorFlow says of the graph before and after."""
+    return str(error).split("\n\t [[")[0].splitlines()[-1]
 
 
 def _read_lines(path) -> Iterator[tuple[int, str]]:

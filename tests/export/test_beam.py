@@ -90,14 +90,23 @@ def test_the_example_gives_what_predict_gives(beam_module, exported, listed, mod
     assert sorted(json.loads(line)["image_id"] for line in lines) == [2, 5]
 
 
-def test_one_bad_file_does_not_fail_its_batch(beam_module, exported, listed):
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (lambda data: data[:-700], "Invalid JPEG data"),  # only decoding shows it
+        (lambda data: b"", "not an image"),
+        (lambda data: b"no picture", "not an image"),
+    ],
+)
+def test_one_bad_file_does_not_fail_its_batch(spoil, reason, beam_module, exported):
     handler = beam_module.ServeBytes(str(exported), batch_size=3)
     served = handler.load_model()
-    paths = listed.read_text().split()
-    good = [cv2.imencode(".png", cv2.imread(path))[1].tobytes() for path in (paths[0], paths[2])]
-    cut_off = good[0][: len(good[0]) // 2]
-    one, broken, two = handler.run_inference([good[0], cut_off, good[1]], served)
-    assert isinstance(broken, str)
+    rng = np.random.default_rng(1)
+    pictures = rng.integers(0, 256, (2, 64, 80, 3), np.uint8)
+    good = [cv2.imencode(".jpg", picture)[1].tobytes() for picture in pictures]
+    one, broken, two = handler.run_inference([good[0], spoil(good[0]), good[1]], served)
+    assert reason in broken
+    assert "\n" not in broken
     for found, data in ((one, good[0]), (two, good[1])):
         assert found.image_size == (64, 80)
         assert set(found.class_names) <= {"cat", "dog", "sheep"}
