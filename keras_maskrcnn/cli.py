@@ -1,4 +1,5 @@
-"""The command line: `keras-maskrcnn VERB`; the verbs of datasets are in `cli_data`.
+"""The command line: `keras-maskrcnn VERB`; the verbs of datasets are in `cli_data`, those of
+long lists in `cli_predict`.
 
 TensorFlow takes seconds to import, so only the verbs import it and `--help` answers at once.
 """
@@ -12,10 +13,9 @@ import re
 import sys
 from collections.abc import Sequence
 
-from keras_maskrcnn import cli_data, cli_parser
+from keras_maskrcnn import cli_data, cli_parser, cli_predict
+from keras_maskrcnn.cli_predict import PICTURES
 from keras_maskrcnn.config import MaskRCNNConfig, shipped_configs
-
-PICTURES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -30,6 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "train": train,
         "evaluate": evaluate,
         "predict": predict,
+        "merge-results": cli_predict.merge_results,
         "inspect-dataset": cli_data.inspect_dataset,
         "convert-dataset": cli_data.convert_dataset,
         "build-ops": build_ops,
@@ -86,9 +87,12 @@ def predict(args: argparse.Namespace) -> int:
     """Find the objects of pictures; write the pictures with them drawn, and a JSON file."""
     from rich.progress import track
 
+    if args.input_list:
+        cli_predict.check_list(args)
+        return cli_predict.predict_list(args, _load(args))
     files = _pictures(args.images)
     model = _load(args)
-    output = pathlib.Path(args.output)
+    output = pathlib.Path(args.output or "predictions")
     output.mkdir(parents=True, exist_ok=True)
     results, failures, drawn = [], [], set()
     for image_id, file in enumerate(track(files, "predict", disable=not sys.stderr.isatty()), 1):
@@ -226,6 +230,8 @@ def _run_model(run):
 
 def _pictures(names):
     """The files named, folders replaced by the pictures in them."""
+    if not names:
+        raise ValueError("Give pictures, folders of pictures, or a list with --input-list.")
     files = []
     for path in map(pathlib.Path, names):
         inside = sorted(path.iterdir()) if path.is_dir() else [path]

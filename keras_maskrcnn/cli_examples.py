@@ -41,9 +41,23 @@ examples:
   keras-maskrcnn predict --run runs/mine photos/
   keras-maskrcnn predict --model m.keras --score-threshold 0.7 --output found/ a.jpg b.png
   keras-maskrcnn predict --model model_final_f10217.pkl photo.jpg
+  # millions of files; the same line again goes on with a run that was killed
+  keras-maskrcnn predict --model m.keras --input-list files.txt --output results.json
+  # the third of sixteen machines
+  keras-maskrcnn predict --model m.keras --input-list files.txt --shard 3/16 \\
+      --output results-03.json
 
 The pictures and results.json (COCO's results format, with file names) go to the output folder.
+Of a list, image_id is the number of the line, from 1, in every shard. A run that was killed loses
+a second of work, or a batch; delete results.json.state and results.json.part to begin anew.
 The exit code is 1 if some of the files could not be read; the others are done all the same.
+"""
+MERGE = """\
+examples:
+  keras-maskrcnn merge-results results-*.json --output results.json
+  cat results-*.errors.jsonl > results.errors.jsonl
+
+The objects are in the order of the list.
 """
 INSPECT = """\
 examples:
