@@ -54,7 +54,10 @@ def freeze(function):
     names = sorted(function.structured_outputs)  # as TensorFlow flattens a dict
     graph = _fold_constants(frozen.graph, [tensor.name for tensor in frozen.inputs], outputs)
     _tidy_functions(graph)
-    imported = tf.compat.v1.wrap_function(lambda: tf.graph_util.import_graph_def(graph, name=""), [])
+    _pack_halves(graph)
+    imported = tf.compat.v1.wrap_function(
+        lambda: tf.graph_util.import_graph_def(graph, name=""), []
+    )
     element = imported.graph.as_graph_element
     feeds = [element(tensor.name) for tensor in frozen.inputs]
     fetches = {name: element(output) for name, output in zip(names, outputs, strict=True)}
@@ -89,3 +92,12 @@ def _tidy_functions(graph):
                 for called in (value.func, *value.list.func):
                     if called.name in renamed:
                         called.name = f"frozen_{called.name}"
+
+
+def _pack_halves(graph):
+    """Two bytes a number of half precision, where TensorFlow writes varints, mostly of three."""
+    for node in graph.node:
+        tensor = node.attr["value"].tensor if node.op == "Const" else None
+        if tensor and len(tensor.half_val) > 1:
+            tensor.tensor_content = tf.make_ndarray(tensor).tobytes()
+            tensor.ClearField("half_val")
