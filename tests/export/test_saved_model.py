@@ -198,7 +198,8 @@ def test_half_precision(make_model, tmp_path, policy, dtype):
     eager, graph = model(images), tf.function(model)(images)
     # One model rounds differently as TensorFlow fuses its operations differently.
     noise = np.abs(eager["scores"] - graph["scores"]).max()
-    assert np.abs(answer["scores"] - graph["scores"]).max() <= 2 * noise
+    one_rounding = 2.0**-10 if model.compute_dtype == "float16" else 2.0**-7
+    assert np.abs(answer["scores"] - graph["scores"]).max() <= max(2 * noise, one_rounding)
     boxes = answer["boxes"].numpy()
     assert (boxes != tf.cast(tf.cast(boxes, tf.bfloat16), tf.float32).numpy()).any()
     assert answer["masks"].dtype == tf.float32
