@@ -33,6 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "merge-results": cli_predict.merge_results,
         "inspect-dataset": cli_data.inspect_dataset,
         "convert-dataset": cli_data.convert_dataset,
+        "export": export,
         "build-ops": build_ops,
         "info": info,
     }
@@ -111,6 +112,14 @@ def predict(args: argparse.Namespace) -> int:
     for failure in failures:
         print(f"keras-maskrcnn: passed over {failure}", file=sys.stderr)
     return 1 if failures else 0
+
+
+def export(args: argparse.Namespace) -> int:
+    """Write a model for TensorFlow Serving, or for whatever else loads it."""
+    names = ("format", "roi_align", "dtype", "pasted_masks")
+    options = {name: value for name in names if (value := getattr(args, name)) is not None}
+    _load(args).export(args.output, **options)
+    return 0
 
 
 def build_ops(args: argparse.Namespace) -> int:

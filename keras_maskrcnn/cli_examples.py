@@ -7,6 +7,7 @@ examples:
       --weights model_final_f10217.pkl
   keras-maskrcnn evaluate --run runs/mine --data test.json --images photos/
   keras-maskrcnn predict --run runs/mine --output predictions/ photos/ one_more.jpg
+  keras-maskrcnn export --run runs/mine --output serving/1
   keras-maskrcnn build-ops
   keras-maskrcnn info
 
@@ -74,6 +75,14 @@ examples:
   keras-maskrcnn convert-dataset VOC2012 --to coco --output voc_as_coco/ --link-images
 
 What the format cannot hold (overlaps and crowds in PNGs, say) is counted and said.
+"""
+EXPORT = """\
+examples:
+  keras-maskrcnn export --run runs/mine --output serving/1
+  keras-maskrcnn export --model model_final_f10217.pkl --dtype bfloat16 --output serving/2
+  keras-maskrcnn export --run runs/mine --box-score-threshold 0.5 --pasted-masks --output serving/3
+
+TensorFlow Serving loads serving/ as a model with the versions 1, 2 and 3.
 """
 BUILD_OPS = """\
 examples:

@@ -32,6 +32,7 @@ def build() -> argparse.ArgumentParser:
     _add_merge_results(verbs)
     _add_inspect_dataset(verbs)
     _add_convert_dataset(verbs)
+    _add_export(verbs)
     _add_build_ops(verbs)
     _add_info(verbs)
     return parser
@@ -283,6 +284,30 @@ def _add_data(group, prefix, what, required):
         help="folder of its pictures (default: where the format has them; of a COCO file, images/ "
         "beside it, or its own folder)",
     )
+
+
+def _add_export(verbs):
+    usage = "(--model FILE | --run DIR) --output DIR [options]"
+    summary = "Write a model for TensorFlow Serving, or for whatever else loads a SavedModel."
+    parser = _add_verb(verbs, "export", usage, summary, cli_examples.EXPORT)
+    _add_model(parser, required=True)
+    parser.add_argument("--output", metavar="DIR", required=True, help="e.g. serving/1")
+    parser.add_argument("--format", choices=("saved_model",), help="default: saved_model")
+    parser.add_argument(
+        "--roi-align",
+        choices=("portable", "custom"),
+        help="custom: the compiled op, for servers that link it (default: portable)",
+    )
+    parser.add_argument(
+        "--dtype", choices=("float32", "bfloat16"), help="compute in this (default: the model's)"
+    )
+    parser.add_argument(
+        "--pasted-masks",
+        action="store_true",
+        default=None,
+        help="return masks of the size of the pictures too, a byte a pixel and object",
+    )
+    _add_fields(parser)
 
 
 def _add_build_ops(verbs):

@@ -365,11 +365,11 @@ class MaskRCNN(keras.Model):
 
         return load_preset(cls, name, **overrides)
 
-    def export(self, path: str | os.PathLike, **kwargs) -> None:
-        """Writes a SavedModel; see `keras_maskrcnn.export.saved_model.export_saved_model`."""
-        from keras_maskrcnn.export.saved_model import export_saved_model
+    def export(self, path: str | os.PathLike, format: str = "saved_model", **kwargs) -> None:
+        """Writes the model for a server; see `keras_maskrcnn.export.export`."""
+        from keras_maskrcnn.export import export
 
-        export_saved_model(self, path, **kwargs)
+        export(self, path, format, **kwargs)
 
     def get_config(self):
         return {**super().get_config(), "config": self.config.to_dict()}
