@@ -307,7 +307,7 @@ def _add_export(verbs):
         default=None,
         help="return masks of the size of the pictures too, a byte a pixel and object",
     )
-    _add_fields(parser)
+    add_fields(parser)
 
 
 def _add_build_ops(verbs):
