@@ -254,7 +254,7 @@ def test_what_only_the_decoder_finds_is_an_invalid_argument(decode, picture, kin
         "GIF": file[:100],
         "BMP": file[:100],
         "PNG": file[:200] + bytes(400) + file[600:],
-        "JPEG": file[: file.index(b"\xff\xda")] + b"\xff\xd9",
+        "JPEG": file[: file.find(b"\xff\xda")] + b"\xff\xd9",
     }
     with pytest.raises(tf.errors.InvalidArgumentError):
         decode([broken[kind]])
