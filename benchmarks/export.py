@@ -1,13 +1,13 @@
 """What freezing and folding do to an exported model: size, time to load, time of a call, memory.
 
     python benchmarks/export.py
-    python benchmarks/export.py --config mask_rcnn_resnet50_c4 --height 512 --width 512 --runs 3
+    python benchmarks/export.py --golden detectron2_mask_rcnn_r50_c4 --image crowd_320 --runs 3
 
 "plain" is the model's own graph with its variables, as Keras exports it, with one signature. The
 others are `model.export` with its three signatures, of which one is called. Each is loaded in a
 process of its own that has TensorFlow alone; the calls of all of them take turns, so that a busy
 machine slows all of them down alike. The time of the first call includes TensorFlow's own
-optimisation of the graph. Weights are random; of a random picture the model takes all proposals.
+optimisation of the graph. Weights and picture are those of a golden (`parity.py`).
 """
 
 import argparse
@@ -19,6 +19,7 @@ import sys
 import tempfile
 
 import keras
+import parity
 import tensorflow as tf
 from rich.console import Console
 from rich.table import Table
@@ -32,10 +33,9 @@ EXPORTS = {
     "frozen, compiled RoIAlign": {"roi_align": "custom"},
 }
 SERVER = """
-import json, resource, sys, time
-import numpy as np
+import json, re, sys, time
 import tensorflow as tf
-folder, library, height, width = sys.argv[1:]
+folder, library, picture = sys.argv[1:]
 if library:
     tf.load_op_library(library)
 def timed(function):
@@ -44,13 +44,12 @@ def timed(function):
     return result, time.perf_counter() - start
 model, load = timed(lambda: tf.saved_model.load(folder))
 serve = model.signatures["serving_default"]
-shape = (1, int(height), int(width), 3)
-images = tf.constant(np.random.default_rng(0).integers(0, 256, shape, np.uint8))
+images = tf.io.decode_png(tf.io.read_file(picture), channels=3)[None]
 call = lambda: serve(images=images)["boxes"].numpy()
 print(json.dumps({"load": load, "first": timed(call)[1]}), flush=True)
 for _ in sys.stdin:
     seconds = timed(call)[1]
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    memory = int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) / 1024
     print(json.dumps({"call": seconds, "memory": memory}), flush=True)
 """
 
@@ -73,9 +72,9 @@ def export_plain(model, folder):
 class Server:
     """A process that serves an exported model."""
 
-    def __init__(self, folder, library, height, width):
+    def __init__(self, folder, library, picture):
         self.size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-        command = [sys.executable, "-c", SERVER, str(folder), library, str(height), str(width)]
+        command = [sys.executable, "-c", SERVER, str(folder), library, str(picture)]
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -100,12 +99,12 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--config", default="mask_rcnn_resnet50_fpn")
-    parser.add_argument("--height", type=int, default=800)
-    parser.add_argument("--width", type=int, default=1216)
+    parser.add_argument("--golden", default="detectron2_mask_rcnn_r50_fpn", metavar="NAME")
+    parser.add_argument("--image", default="crowd_800", metavar="NAME")
     parser.add_argument("--runs", type=int, default=5)
     args = parser.parse_args()
-    model = MaskRCNN(args.config)
+    golden = parity.Golden(parity.GOLDENS, args.golden)
+    model, picture = golden.model(), parity.GOLDENS / "images" / f"{args.image}.png"
     with tempfile.TemporaryDirectory() as temporary:
         folders = {name: pathlib.Path(temporary) / str(i) for i, name in enumerate(EXPORTS)}
         for name, folder in folders.items():
@@ -115,7 +114,7 @@ def main():
         servers = {}
         for name, folder in folders.items():
             library = str(compiled_roi_align.LIBRARY) if "compiled" in name else ""
-            servers[name] = Server(folder, library, args.height, args.width)
+            servers[name] = Server(folder, library, picture)
         for _ in range(args.runs):
             for server in servers.values():
                 server.call()
