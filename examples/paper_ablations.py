@@ -5,13 +5,14 @@
     python examples/paper_ablations.py --scale 8 --seeds 0 1 2 3 4 --output runs/ablations8
     python examples/paper_ablations.py --only c5 c5_roi_pool --seeds 0
 
-Pictures of thin, touching and overlapping shapes of many sizes are generated, and a backbone learns
-to tell the shapes apart, as the paper's had learned ImageNet. Each variant of the model starts from
-it, its batch norms frozen, and is trained on the same pictures with the same schedule; runs of one
-seed see the same batches. One variant starts from nothing, with group norms. What has run is kept
-in `runs/ablations/<variant>/seed<k>/`: config, log, results on pictures that no model was trained
-on, and detections. It is not run again; a run that was killed goes on from its last backup. At the
-end `paper_ablations_report.py` makes tables and plots of what is there.
+Pictures of thin, touching and overlapping shapes of many sizes are generated. A Faster R-CNN learns
+from random weights on some of them: its backbone is the start of the variants, in the place of
+ImageNet's in the paper. They keep its batch norms and first stages frozen and are trained on other
+pictures, all on the same ones with the same schedule; runs of one seed see the same batches. One
+variant starts from nothing, with group norms. What has run is kept in
+`runs/ablations/<variant>/seed<k>/`: config, log, results on pictures that no model was trained on,
+and detections. It is not run again; a run that was killed goes on from its last backup. At the end
+`paper_ablations_report.py` makes tables and plots of what is there.
 
 `--scale` multiplies the steps and the training pictures. `--parallel` runs go on at a time, each
 with its share of the cores; one core a run is the best use of a machine with few. On a machine with
@@ -28,24 +29,26 @@ import subprocess
 import sys
 import time
 
-import cv2
 import keras
 import numpy as np
 from paper_ablations_report import write_report
 
 import keras_maskrcnn as km
-from keras_maskrcnn.backbones import ResNet
 from keras_maskrcnn.evaluation.coco import figures, run_coco_eval
 from keras_maskrcnn.run_folder import epochs_before
 from keras_maskrcnn.training.optimizers import make_optimizer
 from keras_maskrcnn.training.schedules import WarmupMultiStep
 
-SIZE, BATCH_SIZE = 256, 4
-STEPS, EPOCHS, EVALUATE_EVERY, BACKUP_EVERY = 800, 10, 2, 100  # an epoch is a line of the log
-TRAIN_IMAGES, VAL_IMAGES, CURVE_IMAGES, SHOWN_IMAGES = 1600, 300, 40, 6
-LEARNING_RATE, WEIGHT_DECAY, CLIP_NORM = 1e-3, 0.05, 10.0
-SCENE = km.data.shapes.Scene(number=(4, 12), radius=(0.05, 0.3), thickness=0.6, touching=0.5)
-CROP, CROP_MARGIN, CLASSIFIER_BATCH, CLASSIFIER_STEPS = 64, 0.2, 64, 1500
+SIZE = 256
+SCENE = km.data.shapes.Scene(number=(3, 9), radius=(0.06, 0.3), thickness=0.7, touching=0.5)
+STEPS, START_STEPS, EPOCHS = 1000, 2000, 10  # an epoch is a line of the log
+BATCH_SIZE, START_BATCH_SIZE = 4, 8  # batch norms that train need more pictures
+EVALUATE_EVERY, BACKUP_EVERY = 2, 100
+# How many pictures of each set; a set's place here is its seed.
+IMAGES = {"train": 1600, "val": 300, "curve": 40, "start": 2400}
+SHOWN_IMAGES = 6
+LEARNING_RATE, START_LEARNING_RATE = 5e-4, 1e-3
+WEIGHT_DECAY, CLIP_NORM = 0.05, 10.0
 
 BASE = {
     "backbone": "resnet14",
@@ -86,25 +89,26 @@ VARIANTS = {
     "fpn_no_mask": {**FPN, "mask": False},
     "fpn_group_norm": {**FPN, "norm": "group_norm", "freeze_at": 0},
 }
+START = "start"
+ALL = {START: {**FPN, "norm": "batch_norm", "freeze_at": 0, "mask": False}, **VARIANTS}
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run what has not run yet, then write the report."""
     args = parse(arguments)
     if args.child:
-        child(args)
+        train_run(args, args.child, args.seeds[0])
         return
     note_settings(args)
     start = time.perf_counter()
-    datasets(args)
+    for name in IMAGES:
+        pictures(args, name)
     runs = [(variant, seed) for seed in args.seeds for variant in args.variants]
     missing = [run for run in runs if not is_done(args, *run)]
     print(f"{len(runs) - len(missing)} of {len(runs)} runs are there already", flush=True)
     cores = os.cpu_count() or 1
-    backbone = args.output / "backbone"
-    needed = missing and not (backbone / "results.json").is_file()
-    if needed and spawn(args, "backbone", 0, backbone, cores):
-        sys.exit(f"the backbone failed: see {backbone / 'output.txt'}")
+    if missing and not is_done(args, START, 0) and spawn(args, START, 0, cores):
+        sys.exit(f"the first run failed: see {run_folder(args, START, 0) / 'output.txt'}")
     failed = run_all(args, missing, max(1, cores // args.parallel))
     print(f"took {(time.perf_counter() - start) / 60:.0f} minutes")
     print(f"report: {write_report(args.output, args.report)}")
@@ -116,24 +120,19 @@ def run_all(
     args: argparse.Namespace, runs: list[tuple[str, int]], threads: int
 ) -> list[pathlib.Path]:
     """Do the runs, some at a time, and return the folders of those that failed."""
-    folders = [run_folder(args, *run) for run in runs]
     with concurrent.futures.ThreadPoolExecutor(args.parallel) as pool:
-        started = [
-            pool.submit(spawn, args, *run, folder, threads)
-            for run, folder in zip(runs, folders, strict=True)
-        ]
+        started = [pool.submit(spawn, args, *run, threads) for run in runs]
         try:
             codes = [future.result() for future in started]
         except KeyboardInterrupt:
             pool.shutdown(cancel_futures=True)
             raise
-    return [folder for folder, code in zip(folders, codes, strict=True) if code]
+    return [run_folder(args, *run) for run, code in zip(runs, codes, strict=True) if code]
 
 
-def spawn(
-    args: argparse.Namespace, name: str, seed: int, folder: pathlib.Path, threads: int
-) -> int:
+def spawn(args: argparse.Namespace, name: str, seed: int, threads: int) -> int:
     """One run in a process of its own; its exit code."""
+    folder = run_folder(args, name, seed)
     folder.mkdir(parents=True, exist_ok=True)
     options = ["--seeds", seed, "--scale", args.scale, "--output", args.output]
     command = [sys.executable, __file__, "--child", name, *options]
@@ -149,115 +148,48 @@ def spawn(
     return code
 
 
-def child(args: argparse.Namespace) -> None:
-    """What a process of `spawn` does."""
-    train, val, curve = datasets(args)
-    if args.child == "backbone":
-        train_backbone(args, train, curve)
-    else:
-        train_variant(args, args.child, args.seeds[0], train, val, curve)
+def pictures(args: argparse.Namespace, name: str) -> km.data.CocoDataset:
+    """One of the sets of `IMAGES`, drawn if it is not there yet."""
+    scale = args.scale if name in ("train", START) else min(args.scale, 1)
+    number = max(2 * START_BATCH_SIZE, round(IMAGES[name] * scale))
+    folder = args.output / "data" / name
+    if (folder / "annotations.json").is_file():
+        return km.data.CocoDataset(folder / "annotations.json", folder / "images")
+    return km.data.shapes.generate(folder, number, SIZE, list(IMAGES).index(name), scene=SCENE)
 
 
-def datasets(args: argparse.Namespace) -> list[km.data.CocoDataset]:
-    """Pictures to train on, to measure at the end, and to measure learning curves; made if new."""
-    numbers = {
-        "train": max(2 * BATCH_SIZE, round(TRAIN_IMAGES * args.scale)),
-        "val": max(SHOWN_IMAGES, round(VAL_IMAGES * min(args.scale, 1))),
-        "curve": max(2, round(CURVE_IMAGES * min(args.scale, 1))),
-    }
-    found = []
-    for seed, (name, number) in enumerate(numbers.items()):
-        folder = args.output / "data" / name
-        if (folder / "annotations.json").is_file():
-            found.append(km.data.CocoDataset(folder / "annotations.json", folder / "images"))
-        else:
-            found.append(km.data.shapes.generate(folder, number, SIZE, seed, scene=SCENE))
-    return found
-
-
-def train_backbone(
-    args: argparse.Namespace, train: km.data.CocoDataset, val: km.data.CocoDataset
-) -> None:
-    """A ResNet that names the shape in a small cut-out, kept as the start of the detectors."""
-    folder = args.output / "backbone"
-    keras.utils.set_random_seed(0)
-    stages = (BASE["backbone"], BASE["backbone_width"], BASE["stride_in_1x1"], "batch_norm")
-    backbone = ResNet(*stages, name="backbone")
-    config = km.MaskRCNNConfig(**FPN)
-    variance = [std**2 for std in config.pixel_std]
-    pixels = keras.Input((CROP, CROP, 3))
-    hidden = keras.layers.RandomFlip("horizontal_and_vertical")(pixels)
-    hidden = keras.layers.Normalization(mean=config.pixel_mean, variance=variance)(hidden)
-    hidden = keras.layers.GlobalAveragePooling2D()(backbone(hidden)["res5"])
-    classifier = keras.Model(pixels, keras.layers.Dense(config.num_classes)(hidden))
-    crops, labels = cut_outs(train)
-    steps = max(1, round(CLASSIFIER_STEPS * args.scale))
-    epochs = max(1, round(steps * CLASSIFIER_BATCH / len(crops)))
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    optimizer = keras.optimizers.AdamW(keras.optimizers.schedules.CosineDecay(1e-3, steps))
-    classifier.compile(optimizer, loss, metrics=["accuracy"])
-    log = keras.callbacks.CSVLogger(folder / "log.csv")
-    data = {"validation_data": cut_outs(val), "batch_size": CLASSIFIER_BATCH}
-    history = classifier.fit(
-        crops, labels, epochs=epochs, callbacks=[log, StopWithParent()], verbose=2, **data
-    ).history
-    layers = [backbone.stem, *backbone.blocks]
-    np.savez(folder / "weights.npz", *(w.numpy() for layer in layers for w in layer.weights))
-    write_json({"accuracy": history["val_accuracy"][-1]}, folder / "results.json")
-
-
-def cut_outs(dataset: km.data.CocoDataset) -> tuple[np.ndarray, np.ndarray]:
-    """Each object in a square of its own (n, CROP, CROP, 3), and its class (n,)."""
-    crops, labels = [], []
-    for index in range(len(dataset)):
-        example = dataset.example(index)
-        for (x1, y1, x2, y2), label in zip(example["boxes"], example["class_ids"], strict=True):
-            zoom = CROP / (max(x2 - x1, y2 - y1) * (1 + 2 * CROP_MARGIN))
-            x, y = CROP / 2 - zoom * (x1 + x2) / 2, CROP / 2 - zoom * (y1 + y2) / 2
-            place = np.array([[zoom, 0, x], [0, zoom, y]])
-            crops.append(
-                cv2.warpAffine(
-                    example["image"], place, (CROP, CROP), borderMode=cv2.BORDER_REPLICATE
-                )
-            )
-            labels.append(label)
-    return np.array(crops), np.array(labels)
-
-
-def start_from_backbone(model: km.MaskRCNN, path: pathlib.Path) -> None:
-    """Set the stem and the stages of the model, stage 5 in its head too, to what was learned."""
-    res5 = model.res5.blocks if model.config.neck == "c4" else []
-    layers = [model.backbone.stem, *model.backbone.blocks, *res5]
-    variables = [variable for layer in layers for variable in layer.weights]
-    with np.load(path) as file:
-        for variable, name in zip(variables, file.files, strict=True):
-            variable.assign(file[name])
-
-
-def train_variant(
-    args: argparse.Namespace,
-    variant: str,
-    seed: int,
-    train: km.data.CocoDataset,
-    val: km.data.CocoDataset,
-    curve: km.data.CocoDataset,
-) -> None:
+def train_run(args: argparse.Namespace, name: str, seed: int) -> None:
     """One run: trained, from its last backup if there is one, measured, and written down."""
-    folder = run_folder(args, variant, seed)
+    folder = run_folder(args, name, seed)
     keras.utils.set_random_seed(seed)
-    config = km.MaskRCNNConfig(**VARIANTS[variant])
+    config = km.MaskRCNNConfig(**ALL[name])
     config.to_yaml(folder / "config.yaml")
     model = km.MaskRCNN(config)
     if config.norm == "frozen_batch_norm":
-        start_from_backbone(model, args.output / "backbone/weights.npz")
-    steps_per_epoch = max(1, round(STEPS * args.scale / EPOCHS))
+        start_from(model, run_folder(args, START, 0) / "backbone.npz")
+    fit(args, name, seed, model)
+    if name == START:
+        np.savez(folder / "backbone.npz", *(w.numpy() for w in backbone_weights(model)))
+    val = pictures(args, "val")
+    write_measurements(run_coco_eval(model, val, BATCH_SIZE, verbose=0), val, folder)
+    shutil.rmtree(folder / "backup")
+
+
+def fit(args: argparse.Namespace, name: str, seed: int, model: km.MaskRCNN) -> None:
+    """Train, with a log, learning curves and backups in the folder of the run."""
+    folder = run_folder(args, name, seed)
+    first = name == START
+    steps_per_epoch = epoch_length(args, START_STEPS if first else STEPS)
     steps = EPOCHS * steps_per_epoch
-    schedule = WarmupMultiStep(LEARNING_RATE, max(1, steps // 10), [steps * 3 // 4])
+    rate = START_LEARNING_RATE if first else LEARNING_RATE
+    schedule = WarmupMultiStep(rate, max(1, steps // 10), [steps * 3 // 4])
     optimizer = make_optimizer("adamw", schedule, WEIGHT_DECAY, global_clipnorm=CLIP_NORM)
     model.compile(optimizer=optimizer)
     backup = km.callbacks.Backup(folder / "backup", steps_per_epoch, BACKUP_EVERY)
     epochs_before(folder / "log.csv", backup.epoch)  # cuts off what will be logged again
-    batches = train.batches(config, BATCH_SIZE, training=True, seed=seed, start=backup.step)
+    train, curve = pictures(args, START if first else "train"), pictures(args, "curve")
+    batch_size = START_BATCH_SIZE if first else BATCH_SIZE
+    batches = train.batches(model.config, batch_size, training=True, seed=seed, start=backup.step)
     model.fit(
         batches.repeat(),
         steps_per_epoch=steps_per_epoch,
@@ -273,8 +205,25 @@ def train_variant(
             keras.callbacks.CSVLogger(folder / "log.csv", append=True),
         ],
     )
-    write_measurements(run_coco_eval(model, val, BATCH_SIZE, verbose=0), val, folder)
-    shutil.rmtree(folder / "backup")
+
+
+def epoch_length(args: argparse.Namespace, steps: int) -> int:
+    """Steps an epoch of a run that has so many steps at scale 1."""
+    return max(1, round(steps * args.scale / EPOCHS))
+
+
+def start_from(model: km.MaskRCNN, path: pathlib.Path) -> None:
+    """Set the stem and the stages of the model, stage 5 in its head too, to what was learned."""
+    with np.load(path) as file:
+        for variable, name in zip(backbone_weights(model), file.files, strict=True):
+            variable.assign(file[name])
+
+
+def backbone_weights(model: km.MaskRCNN) -> list[keras.Variable]:
+    """The weights of the stem and of stages 2 to 5, in their order."""
+    res5 = model.res5.blocks if model.config.neck == "c4" else []
+    layers = [model.backbone.stem, *model.backbone.blocks, *res5]
+    return [variable for layer in layers for variable in layer.weights]
 
 
 def write_measurements(evaluations, val: km.data.CocoDataset, folder: pathlib.Path) -> None:
@@ -322,7 +271,7 @@ def is_done(args: argparse.Namespace, variant: str, seed: int) -> bool:
     if not (folder / "config.yaml").is_file():
         return False
     kept = km.MaskRCNNConfig.from_yaml(folder / "config.yaml")
-    if kept != km.MaskRCNNConfig(**VARIANTS[variant]):
+    if kept != km.MaskRCNNConfig(**ALL[variant]):
         sys.exit(f"{folder} holds a run of another config than {variant} has now: remove it.")
     return (folder / "results.json").is_file()
 
@@ -333,7 +282,8 @@ def note_settings(args: argparse.Namespace) -> None:
         "scale": args.scale,
         "size": SIZE,
         "batch_size": BATCH_SIZE,
-        "steps": EPOCHS * max(1, round(STEPS * args.scale / EPOCHS)),
+        "steps": EPOCHS * epoch_length(args, STEPS),
+        "start_steps": EPOCHS * epoch_length(args, START_STEPS),
         "learning_rate": LEARNING_RATE,
         "weight_decay": WEIGHT_DECAY,
         "scene": vars(SCENE),

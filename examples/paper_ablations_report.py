@@ -203,6 +203,8 @@ def draw_logs(
 
     def draw(axes):
         for name, runs in results.items():
+            if name == "start":  # of another length
+                continue
             logs = [run["log"] for run in runs.values()]
             if column in logs[0][0]:
                 values = np.mean([[line[column] for line in log] for log in logs], axis=0)
