@@ -40,14 +40,15 @@ from keras_maskrcnn.training.optimizers import make_optimizer
 from keras_maskrcnn.training.schedules import WarmupMultiStep
 
 SIZE = 256
-SCENE = km.data.shapes.Scene(number=(3, 9), radius=(0.06, 0.3), thickness=0.7, touching=0.5)
-STEPS, START_STEPS, EPOCHS = 1000, 2000, 10  # an epoch is a line of the log
+CLASSES = ("triangle", "star", "ring", "cross")
+SCENE = km.data.shapes.Scene(number=(2, 7), radius=(0.08, 0.33), thickness=0.75, touching=0.5)
+STEPS, START_STEPS, EPOCHS = 800, 3000, 10  # an epoch is a line of the log
 BATCH_SIZE, START_BATCH_SIZE = 4, 8  # batch norms that train need more pictures
 EVALUATE_EVERY, BACKUP_EVERY = 2, 100
 # How many pictures of each set; a set's place here is its seed.
-IMAGES = {"train": 1600, "val": 300, "curve": 40, "start": 2400}
+IMAGES = {"train": 1200, "val": 300, "curve": 40, "start": 2400}
 SHOWN_IMAGES = 6
-LEARNING_RATE, START_LEARNING_RATE = 5e-4, 1e-3
+LEARNING_RATE = 1e-3
 WEIGHT_DECAY, CLIP_NORM = 0.05, 10.0
 
 BASE = {
@@ -56,7 +57,8 @@ BASE = {
     "norm": "frozen_batch_norm",
     "freeze_at": 2,
     "stride_in_1x1": False,
-    "num_classes": 6,
+    "num_classes": len(CLASSES),
+    "class_names": CLASSES,
     "pixel_std": (58.395, 57.12, 57.375),
     "image_min_size": SIZE,
     "image_max_size": SIZE,
@@ -65,7 +67,7 @@ BASE = {
     "rpn_post_nms_top_n_train": 200,
     "rpn_post_nms_top_n_test": 100,
     "rpn_batch_size_per_image": 128,
-    "box_batch_size_per_image": 32,
+    "box_batch_size_per_image": 64,
     "box_detections_per_image": 50,
     "roi_sampling_ratio": 2,
     "mask_deconv_channels": 64,
@@ -90,7 +92,9 @@ VARIANTS = {
     "fpn_group_norm": {**FPN, "norm": "group_norm", "freeze_at": 0},
 }
 START = "start"
-ALL = {START: {**FPN, "norm": "batch_norm", "freeze_at": 0, "mask": False}, **VARIANTS}
+FROM_SCRATCH = {"norm": "batch_norm", "freeze_at": 0, "mask": False}
+MORE_REGIONS = {"box_batch_size_per_image": 128, "box_positive_fraction": 0.5}
+ALL = {START: {**FPN, **FROM_SCRATCH, **MORE_REGIONS}, **VARIANTS}
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -155,7 +159,8 @@ def pictures(args: argparse.Namespace, name: str) -> km.data.CocoDataset:
     folder = args.output / "data" / name
     if (folder / "annotations.json").is_file():
         return km.data.CocoDataset(folder / "annotations.json", folder / "images")
-    return km.data.shapes.generate(folder, number, SIZE, list(IMAGES).index(name), scene=SCENE)
+    seed = list(IMAGES).index(name)
+    return km.data.shapes.generate(folder, number, SIZE, seed, CLASSES, SCENE)
 
 
 def train_run(args: argparse.Namespace, name: str, seed: int) -> None:
@@ -181,8 +186,7 @@ def fit(args: argparse.Namespace, name: str, seed: int, model: km.MaskRCNN) -> N
     first = name == START
     steps_per_epoch = epoch_length(args, START_STEPS if first else STEPS)
     steps = EPOCHS * steps_per_epoch
-    rate = START_LEARNING_RATE if first else LEARNING_RATE
-    schedule = WarmupMultiStep(rate, max(1, steps // 10), [steps * 3 // 4])
+    schedule = WarmupMultiStep(LEARNING_RATE, max(1, steps // 10), [steps * 3 // 4])
     optimizer = make_optimizer("adamw", schedule, WEIGHT_DECAY, global_clipnorm=CLIP_NORM)
     model.compile(optimizer=optimizer)
     backup = km.callbacks.Backup(folder / "backup", steps_per_epoch, BACKUP_EVERY)

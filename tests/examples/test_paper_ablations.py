@@ -143,7 +143,7 @@ def test_settings_and_configs_are_not_mixed(ablations, tmp_path, monkeypatch):
 
 
 def command(output):
-    options = ["--scale", "0.004", "--only", "fpn", "--seeds", "0", "--parallel", "1"]
+    options = ["--scale", "0.001", "--only", "fpn", "--seeds", "0", "--parallel", "1"]
     return [sys.executable, ROOT / "examples/paper_ablations.py", *options, "--output", output]
 
 
