@@ -1,5 +1,26 @@
-"""Models for servers: SavedModel."""
+"""Models for servers, ONNX Runtime and phones."""
 
+import os
+
+from keras_maskrcnn.export.litert import export_litert
+from keras_maskrcnn.export.onnx import export_onnx
 from keras_maskrcnn.export.saved_model import export_saved_model
 
-__all__ = ["export_saved_model"]
+__all__ = ["export", "export_litert", "export_onnx", "export_saved_model"]
+
+FORMATS = {
+    "saved_model": export_saved_model,
+    "onnx": export_onnx,
+    "litert": export_litert,
+}
+
+
+def export(model, path: str | os.PathLike, format: str = "saved_model", **kwargs) -> None:
+    """Writes `model` in a format of `FORMATS`; `kwargs` are those of its function.
+
+    Raises:
+        ValueError: There is no such format.
+    """
+    if format not in FORMATS:
+        raise ValueError(f"format must be one of {', '.join(FORMATS)}, got {format!r}.")
+    FORMATS[format](model, path, **kwargs)
