@@ -41,6 +41,8 @@ def keep(
 def roi_align(layer, features, boxes: tf.Tensor) -> tf.Tensor:
     """`layer`, a `RoIAlign` that averages, on the maps and boxes (1, R, 4) of one image.
 
+    Boxes are finite and none is inverted, as proposals and detections are.
+
     Bilinear interpolation and the mean of a bin's samples are linear, and so separable: the
     weights of the rows (bins, h) and of the columns (bins, w) are multiplied with the h x w cells
     that a region touches.
@@ -108,12 +110,12 @@ def _locate(layer, features, boxes):
 
 def _weights(roi, axis, bins):
     """The rows or columns that one RoI touches, (n,) int32, and their weights (bins, n)."""
-    samples = tf.maximum(roi.samples[axis], 1.0)  # those that fill a chunk have none
+    samples = tf.maximum(roi.samples[axis], 1.0)
     limit = tf.cast(roi.map_shape[axis], tf.float32)
     within_bin = (tf.range(samples) + 0.5) / samples
     points = tf.range(float(bins))[:, None] + within_bin
     points = roi.first_point[axis] + points * roi.bin_size[axis]
-    inside = (points >= -1.0) & (points <= limit)
+    inside = (points >= -1.0) & (points <= limit) & (roi.samples[axis] > 0.0)
     points = tf.clip_by_value(points, 0.0, tf.maximum(limit - 1.0, 0.0))
     last = tf.minimum(tf.floor(points[-1, -1]) + 1.0, tf.maximum(limit - 1.0, 0.0))
     touched = tf.range(tf.floor(points[0, 0]), last + 1.0)
