@@ -4,7 +4,7 @@
     python benchmarks/export_agreement.py --model detectron2_mask_rcnn_r50_c4 --proposals 100
     python benchmarks/export_agreement.py --preset mask_rcnn_resnet50_fpn_3x_coco --photos 20
 
-The photos are resized as the config says and padded to one size, and each runs alone, one thread.
+The photos are resized as the config says and padded to one size, and each runs alone.
 A detection is found where one of the same class overlaps it with an IoU of 0.95 and the scores
 differ by at most 0.005. Prints a row a format, and exits with 1 if ONNX or LiteRT in float32 find
 less than 0.98. What 8 bits find is reported only: how close it comes depends on the weights, and
@@ -42,7 +42,7 @@ def main() -> int:
     keras_call = tf.function(model.call)
     expected, seconds = run(lambda x: tf.nest.map_structure(np.asarray, keras_call(x)), batches)
     table = Table(title=f"{len(batches)} photos in {image_size[0]}x{image_size[1]} pixels")
-    for column in ("", "MB", "found", "score", "mask cells", "s/photo"):
+    for column in ("", "MB", "found", "score", "mask cells", "CPU s"):
         table.add_column(column)
     table.add_row("Keras", "", "", "", "", f"{seconds:.2f}")
     same = True
@@ -89,12 +89,12 @@ def read_batches(folder, number, config):
 
 
 def run(detect, batches):
-    """What `detect` finds in each batch, and the median of the seconds."""
+    """What `detect` finds in each batch, and the median of the processor's seconds."""
     outputs, seconds = [], []
     for batch in batches:
-        start = time.perf_counter()
+        start = time.process_time()
         outputs.append(detect(batch))
-        seconds.append(time.perf_counter() - start)
+        seconds.append(time.process_time() - start)
     return outputs, np.median(seconds)
 
 

@@ -49,9 +49,15 @@ def roi_align(layer, features, boxes: tf.Tensor) -> tf.Tensor:
     """
     bins, channels = layer.output_size, features[0].shape[-1]
     cells = tf.concat([tf.reshape(level, [-1, channels]) for level in features], axis=0)
-    rois = _locate(layer, features, tf.reshape(boxes, [-1, 4]))
-    number = tf.shape(boxes)[1]
-    chunks = (number + ROIS_PER_CHUNK - 1) // ROIS_PER_CHUNK
+    boxes = boxes[0]
+    most = tf.shape(boxes)[0]
+    # Behind the last box there are only zeros. Were their number not counted as it runs, the
+    # converter would write the list to fill into the file, as large as the result.
+    number = tf.reduce_max(
+        tf.range(1, most + 1) * tf.cast(tf.reduce_any(boxes != 0.0, 1), tf.int32)
+    )
+    rois = _locate(layer, features, boxes[:number])
+    chunks = tf.maximum((number + ROIS_PER_CHUNK - 1) // ROIS_PER_CHUNK, 1)
 
     def in_chunks(part):
         part = tf.pad(
@@ -76,7 +82,9 @@ def roi_align(layer, features, boxes: tf.Tensor) -> tf.Tensor:
         tuple(in_chunks(part) for part in rois),
         fn_output_signature=tf.TensorSpec((ROIS_PER_CHUNK, *region)),
     )
-    return tf.reshape(pooled, [-1, *region])[None, :number]
+    pooled = tf.reshape(pooled, [-1, *region])[:number]
+    pooled = tf.pad(pooled, [[0, most - number], [0, 0], [0, 0], [0, 0]])
+    return tf.reshape(pooled, [1, most, *region])
 
 
 class _Rois(NamedTuple):
