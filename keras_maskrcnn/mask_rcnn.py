@@ -11,6 +11,7 @@ from keras_maskrcnn.backbones import FPN, ResNet
 from keras_maskrcnn.batch import check_inputs, check_targets, normalize_and_pad
 from keras_maskrcnn.config import MaskRCNNConfig
 from keras_maskrcnn.detections import Detections
+from keras_maskrcnn.ops.nms import batched_nms
 from keras_maskrcnn.ops.replicas import max_over_replicas, replica_seed
 from keras_maskrcnn.roi import BoxHead, MaskHead, Res5, detect, make_pooling, mask_probabilities
 from keras_maskrcnn.rpn import ProposalLayer, RPNHead, make_anchors
@@ -71,6 +72,7 @@ class MaskRCNN(keras.Model):
         self.supports_jit = False  # XLA lacks suppression; see ProposalLayer
         self.autocast = False  # pixels are normalised in float32, whatever the policy
         self.config = c = _resolve_config(config, overrides)
+        self.suppress = batched_nms  # exports put another format's own in its place
         head_norm = {
             "norm": None if c.head_norm == "none" else c.head_norm,
             "epsilon": c.norm_epsilon,
@@ -178,7 +180,7 @@ class MaskRCNN(keras.Model):
         features = self.extract_features(images, image_sizes, training)
         logits, deltas, anchors = self.run_rpn(features)
         proposals, proposal_logits, num_proposals = self.proposals["test"](
-            logits, deltas, anchors, image_sizes
+            logits, deltas, anchors, image_sizes, suppress=self.suppress
         )
         detections = self.detect(features, proposals, num_proposals, image_sizes)
         if self.config.mask:
@@ -248,6 +250,7 @@ class MaskRCNN(keras.Model):
             detections_per_image=self.config.box_detections_per_image,
             regression_weights=self.config.box_regression_weights,
             min_size=self.config.box_min_size,
+            suppress=self.suppress,
         )
 
     def detect_masks(self, features, detections) -> tf.Tensor:
@@ -260,7 +263,7 @@ class MaskRCNN(keras.Model):
         detections_per_image = self.config.box_detections_per_image
         masks = tf.pad(masks, [[0, 0], [0, detections_per_image - most], [0, 0], [0, 0]])
         size = self.config.mask_size
-        return tf.ensure_shape(masks, (None, detections_per_image, size, size))
+        return tf.reshape(masks, [-1, detections_per_image, size, size])
 
     def training_losses(self, x, y, training: bool = True) -> dict[str, tf.Tensor]:
         """The losses by name, scalars; `train_step` minimises their sum.
@@ -376,7 +379,7 @@ class MaskRCNN(keras.Model):
         return load_preset(cls, name, **overrides)
 
     def export(self, path: str | os.PathLike, format: str = "saved_model", **kwargs) -> None:
-        """Writes the model for a server; see `keras_maskrcnn.export.export`."""
+        """Writes the model as `"saved_model"`, `"onnx"` or `"litert"`; see `export.export`."""
         from keras_maskrcnn.export import export
 
         export(self, path, format, **kwargs)

@@ -1,6 +1,6 @@
 """Final detections from the outputs of the box branch (Fast R-CNN, section 2)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
@@ -19,6 +19,7 @@ def detect(
     detections_per_image: int = 100,
     regression_weights: Sequence[float] = (10.0, 10.0, 5.0, 5.0),
     min_size: float = 0.0,
+    suppress: Callable = batched_nms,
 ) -> dict[str, tf.Tensor]:
     """Each proposal moved for each class, thinned per class, the best of all classes kept.
 
@@ -33,6 +34,7 @@ def detect(
         detections_per_image: D, the largest number of detections.
         regression_weights: Factors of (dx, dy, dw, dh) in `deltas`.
         min_size: Detections with a side below this, in pixels, are dropped.
+        suppress: Suppression within classes; as `ops.nms.batched_nms`.
 
     Returns:
         `boxes` (B, D, 4) xyxy pixels, `scores` (B, D), `classes` (B, D) int32, -1 where padded,
@@ -45,7 +47,7 @@ def detect(
     boxes = clip_boxes(tf.where(finite[..., None], boxes, 0.0), image_sizes)
     large_enough = shortest_side(boxes) >= min_size
     scores = tf.where(finite & valid[..., None] & large_enough, scores, 0.0)
-    boxes, scores, classes, count = batched_nms(
+    boxes, scores, classes, count = suppress(
         boxes,
         scores,
         iou_threshold=nms_threshold,

@@ -1,6 +1,6 @@
 """Proposals: the anchors that look like objects, moved and thinned (Faster R-CNN, 3.3)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import keras
 import tensorflow as tf
@@ -25,6 +25,7 @@ class ProposalLayer(keras.layers.Layer):
         deltas: For each level, (B, A_i, 4) float32.
         anchors: For each level, (A_i, 4) xyxy pixels.
         image_sizes: (B, 2) height and width of the valid part.
+        suppress: Suppression within levels; as `ops.nms.batched_nms`.
 
     Returns:
         proposals (B, post_nms_top_n, 4) xyxy pixels, best first, zeros where padded, logits
@@ -54,6 +55,7 @@ class ProposalLayer(keras.layers.Layer):
         deltas: Sequence[tf.Tensor],
         anchors: Sequence[tf.Tensor],
         image_sizes: tf.Tensor,
+        suppress: Callable = batched_nms,
     ):
         levels = [
             self._best_of_level(*level, image_sizes)
@@ -61,7 +63,7 @@ class ProposalLayer(keras.layers.Layer):
         ]
         boxes = tf.stack([level_boxes for level_boxes, _ in levels], axis=2)
         scores = tf.stack([level_scores for _, level_scores in levels], axis=2)
-        proposals, scores, _, count = batched_nms(
+        proposals, scores, _, count = suppress(
             boxes,
             scores,
             iou_threshold=self.nms_threshold,
@@ -88,8 +90,9 @@ class ProposalLayer(keras.layers.Layer):
         large_enough = (side > 0.0) & (side >= self.min_size)
         scores = tf.where(finite & large_enough, tf.nn.softplus(scores), 0.0)
         missing = [[0, 0], [0, self.pre_nms_top_n - number]]
-        boxes = tf.pad(boxes, [*missing, [0, 0]])
-        return boxes, tf.pad(scores, missing)
+        boxes, scores = tf.pad(boxes, [*missing, [0, 0]]), tf.pad(scores, missing)
+        expected = (None, self.pre_nms_top_n)
+        return tf.ensure_shape(boxes, (*expected, 4)), tf.ensure_shape(scores, expected)
 
     def get_config(self):
         return {
