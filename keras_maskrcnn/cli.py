@@ -116,9 +116,11 @@ def predict(args: argparse.Namespace) -> int:
 
 def export(args: argparse.Namespace) -> int:
     """Write a model for TensorFlow Serving, or for whatever else loads it."""
-    names = ("format", "roi_align", "dtype", "pasted_masks")
-    options = {name: value for name in names if (value := getattr(args, name)) is not None}
-    _load(args).export(args.output, **options)
+    names = {name for options in cli_parser.EXPORT_OPTIONS.values() for name in options}
+    given = {name: value for name in names if (value := getattr(args, name)) is not None}
+    for name in given.keys() - set(cli_parser.EXPORT_OPTIONS[args.format]):
+        raise ValueError(f"--{name.replace('_', '-')} has no meaning for --format {args.format}.")
+    _load(args).export(args.output, format=args.format, **given)
     return 0
 
 

@@ -81,6 +81,8 @@ examples:
   keras-maskrcnn export --run runs/mine --output serving/1
   keras-maskrcnn export --model model_final_f10217.pkl --dtype bfloat16 --output serving/2
   keras-maskrcnn export --run runs/mine --box-score-threshold 0.5 --pasted-masks --output serving/3
+  keras-maskrcnn export --run runs/mine --format onnx --output m.onnx
+  keras-maskrcnn export --run runs/mine --format litert --image-size 480 640 --output m.tflite
 
 TensorFlow Serving loads serving/ as a model with the versions 1, 2 and 3.
 """

@@ -10,6 +10,11 @@ from keras_maskrcnn.cli_options import (
     positive_int,
 )
 
+EXPORT_OPTIONS = {
+    "saved_model": ("roi_align", "dtype", "pasted_masks"),
+    "onnx": (),
+    "litert": ("image_size", "quantize"),
+}
 DATA_FORMATS = (
     "PATH is a COCO or VIA file, a VOC split (ImageSets/Segmentation/*.txt), or a folder: of "
     "LabelMe's files, of Pascal VOC, of images/ and masks/, or one that convert-dataset wrote."
@@ -287,25 +292,44 @@ def _add_data(group, prefix, what, required):
 
 
 def _add_export(verbs):
-    usage = "(--model FILE | --run DIR) --output DIR [options]"
-    summary = "Write a model for TensorFlow Serving, or for whatever else loads a SavedModel."
+    usage = "(--model FILE | --run DIR) --output PATH [options]"
+    summary = "Write a model for TensorFlow Serving, ONNX Runtime or LiteRT."
     parser = _add_verb(verbs, "export", usage, summary, cli_examples.EXPORT)
     _add_model(parser, required=True)
-    parser.add_argument("--output", metavar="DIR", required=True, help="e.g. serving/1")
-    parser.add_argument("--format", choices=("saved_model",), help="default: saved_model")
     parser.add_argument(
+        "--output", metavar="PATH", required=True, help="e.g. serving/1, m.onnx or m.tflite"
+    )
+    parser.add_argument(
+        "--format",
+        choices=tuple(EXPORT_OPTIONS),
+        default="saved_model",
+        help="default: %(default)s",
+    )
+    saved_model = parser.add_argument_group("saved_model")
+    saved_model.add_argument(
         "--roi-align",
         choices=("portable", "custom"),
         help="custom: the compiled op, for servers that link it (default: portable)",
     )
-    parser.add_argument(
+    saved_model.add_argument(
         "--dtype", choices=("float32", "bfloat16"), help="compute in this (default: the model's)"
     )
-    parser.add_argument(
+    saved_model.add_argument(
         "--pasted-masks",
         action="store_true",
         default=None,
         help="return masks of the size of the pictures too, a byte a pixel and object",
+    )
+    litert = parser.add_argument_group("litert")
+    litert.add_argument(
+        "--image-size",
+        type=positive_int,
+        nargs=2,
+        metavar=("HEIGHT", "WIDTH"),
+        help="of all images (default: the config's image_min_size and image_max_size)",
+    )
+    litert.add_argument(
+        "--quantize", choices=("dynamic_int8",), help="weights in 8 bits (default: in float32)"
     )
     add_fields(parser)
 

@@ -94,6 +94,23 @@ def test_export(run, tmp_path, capsys):
     assert tuple(names) == km.MaskRCNNConfig.from_yaml(run / "config.yaml").class_names
 
 
+@pytest.mark.parametrize(
+    ("format", "options"),
+    [("onnx", []), ("litert", ["--image-size", "64", "96", "--quantize", "dynamic_int8"])],
+)
+def test_export_to_a_file(run, tmp_path, format, options):
+    file = tmp_path / f"m.{format}"
+    command = ["export", "--run", str(run), "--output", str(file), "--format", format]
+    assert main([*command, *options]) == 0
+    assert file.stat().st_size > 10_000
+
+
+def test_export_refuses_options_of_other_formats(run, tmp_path, capsys):
+    command = ["export", "--run", str(run), "--output", str(tmp_path / "m.onnx")]
+    assert main([*command, "--format", "onnx", "--dtype", "bfloat16"]) == 2
+    assert "--dtype has no meaning for --format onnx" in capsys.readouterr().err
+
+
 def test_evaluate_repeats_the_results_of_the_run(run, data, tmp_path, capsys):
     annotations, images = data["val"]
     options = ["--run", str(run), "--annotations", annotations, "--images", images]
