@@ -20,6 +20,7 @@ import time
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 import keras_maskrcnn as km
 from keras_maskrcnn.training.schedules import WarmupMultiStep
@@ -72,6 +73,21 @@ def start_as_torchvision(model):
         variable.assign(rng.uniform(-(inputs**-0.5), inputs**-0.5, variable.shape))
 
 
+class AdamW(keras.optimizers.AdamW):
+    """AdamW with PyTorch's epsilon, which is added after the bias correction.
+
+    Keras adds it before: at the first step 1e-8 there stands for 3e-7 here, and the gradients of
+    the coarse levels of the pyramid begin near 1e-6.
+    """
+
+    def update_step(self, gradient, variable, learning_rate):
+        step = tf.cast(self.iterations + 1, tf.float32)
+        epsilon = self.epsilon
+        self.epsilon = epsilon * tf.sqrt(1.0 - tf.pow(self.beta_2, step))
+        super().update_step(gradient, variable, learning_rate)
+        self.epsilon = epsilon
+
+
 class TrainingTime(keras.callbacks.Callback):
     """Seconds spent in training steps, the building of the graph included."""
 
@@ -114,7 +130,7 @@ def train(seed, steps, peer=None):
     dataset = km.data.CocoDataset(DATA / "train/annotations.json", DATA / "train/images")
     val = km.data.CocoDataset(DATA / "val/annotations.json", DATA / "val/images")
     schedule = WarmupMultiStep(1e-3, warmup_steps=100, milestones=[steps * 3 // 4])
-    model.compile(optimizer=keras.optimizers.AdamW(schedule, weight_decay=0.05, epsilon=1e-8))
+    model.compile(optimizer=AdamW(schedule, weight_decay=0.05, epsilon=1e-8))
     batches = dataset.batches(model.config, batch_size=8, training=True, seed=seed).repeat()
     timer = TrainingTime()
     curve = km.callbacks.CocoEvaluation(val, batch_size=8)

@@ -97,7 +97,7 @@ class Golden:
         logits = self.expected[f"{image}/proposals/logits"]
         logits = np.abs(ours["proposal_logits"][: len(logits)] - logits).max(initial=0.0)
         features = self._features(ours["features"], image)
-        return Agreement(features, near, logits, *self._detections(ours, image))
+        return Agreement(features, near, logits, *self.compare_detections(ours, image))
 
     def _features(self, features, image):
         errors = []
@@ -111,7 +111,8 @@ class Golden:
             errors.append(difference / np.abs(theirs).max())
         return max(errors)
 
-    def _detections(self, ours, image):
+    def compare_detections(self, ours, image: str) -> tuple[float, float, float]:
+        """Shares found and of mask cells, and score difference, of `ours` (D, ...) on an image."""
         sys.path.insert(0, str(GOLDENS))
         from compare import agreement
 

@@ -1,4 +1,5 @@
-"""The command line: `keras-maskrcnn VERB`; the verbs of datasets are in `cli_data`.
+"""The command line: `keras-maskrcnn VERB`; the verbs of datasets are in `cli_data`, those of
+long lists in `cli_predict`.
 
 TensorFlow takes seconds to import, so only the verbs import it and `--help` answers at once.
 """
@@ -12,10 +13,9 @@ import re
 import sys
 from collections.abc import Sequence
 
-from keras_maskrcnn import cli_data, cli_parser
+from keras_maskrcnn import cli_data, cli_parser, cli_predict
+from keras_maskrcnn.cli_predict import PICTURES
 from keras_maskrcnn.config import MaskRCNNConfig, shipped_configs
-
-PICTURES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -30,8 +30,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         "train": train,
         "evaluate": evaluate,
         "predict": predict,
+        "merge-results": cli_predict.merge_results,
         "inspect-dataset": cli_data.inspect_dataset,
         "convert-dataset": cli_data.convert_dataset,
+        "export": export,
         "build-ops": build_ops,
         "info": info,
     }
@@ -86,9 +88,12 @@ def predict(args: argparse.Namespace) -> int:
     """Find the objects of pictures; write the pictures with them drawn, and a JSON file."""
     from rich.progress import track
 
+    if args.input_list:
+        cli_predict.check_list(args)
+        return cli_predict.predict_list(args, _load(args))
     files = _pictures(args.images)
     model = _load(args)
-    output = pathlib.Path(args.output)
+    output = pathlib.Path(args.output or "predictions")
     output.mkdir(parents=True, exist_ok=True)
     results, failures, drawn = [], [], set()
     for image_id, file in enumerate(track(files, "predict", disable=not sys.stderr.isatty()), 1):
@@ -107,6 +112,14 @@ def predict(args: argparse.Namespace) -> int:
     for failure in failures:
         print(f"keras-maskrcnn: passed over {failure}", file=sys.stderr)
     return 1 if failures else 0
+
+
+def export(args: argparse.Namespace) -> int:
+    """Write a model for TensorFlow Serving, or for whatever else loads it."""
+    names = ("format", "roi_align", "dtype", "pasted_masks")
+    options = {name: value for name in names if (value := getattr(args, name)) is not None}
+    _load(args).export(args.output, **options)
+    return 0
 
 
 def build_ops(args: argparse.Namespace) -> int:
@@ -226,6 +239,8 @@ def _run_model(run):
 
 def _pictures(names):
     """The files named, folders replaced by the pictures in them."""
+    if not names:
+        raise ValueError("Give pictures, folders of pictures, or a list with --input-list.")
     files = []
     for path in map(pathlib.Path, names):
         inside = sorted(path.iterdir()) if path.is_dir() else [path]

@@ -7,6 +7,7 @@ examples:
       --weights model_final_f10217.pkl
   keras-maskrcnn evaluate --run runs/mine --data test.json --images photos/
   keras-maskrcnn predict --run runs/mine --output predictions/ photos/ one_more.jpg
+  keras-maskrcnn export --run runs/mine --output serving/1
   keras-maskrcnn build-ops
   keras-maskrcnn info
 
@@ -41,9 +42,23 @@ examples:
   keras-maskrcnn predict --run runs/mine photos/
   keras-maskrcnn predict --model m.keras --score-threshold 0.7 --output found/ a.jpg b.png
   keras-maskrcnn predict --model model_final_f10217.pkl photo.jpg
+  # millions of files; the same line again goes on with a run that was killed
+  keras-maskrcnn predict --model m.keras --input-list files.txt --output results.json
+  # the third of sixteen machines
+  keras-maskrcnn predict --model m.keras --input-list files.txt --shard 3/16 \\
+      --output results-03.json
 
 The pictures and results.json (COCO's results format, with file names) go to the output folder.
+Of a list, image_id is the number of the line, from 1, in every shard. A run that was killed loses
+a second of work, or a batch; delete results.json.state and results.json.part to begin anew.
 The exit code is 1 if some of the files could not be read; the others are done all the same.
+"""
+MERGE = """\
+examples:
+  keras-maskrcnn merge-results results-*.json --output results.json
+  cat results-*.errors.jsonl > results.errors.jsonl
+
+The objects are in the order of the list.
 """
 INSPECT = """\
 examples:
@@ -60,6 +75,14 @@ examples:
   keras-maskrcnn convert-dataset VOC2012 --to coco --output voc_as_coco/ --link-images
 
 What the format cannot hold (overlaps and crowds in PNGs, say) is counted and said.
+"""
+EXPORT = """\
+examples:
+  keras-maskrcnn export --run runs/mine --output serving/1
+  keras-maskrcnn export --model model_final_f10217.pkl --dtype bfloat16 --output serving/2
+  keras-maskrcnn export --run runs/mine --box-score-threshold 0.5 --pasted-masks --output serving/3
+
+TensorFlow Serving loads serving/ as a model with the versions 1, 2 and 3.
 """
 BUILD_OPS = """\
 examples:

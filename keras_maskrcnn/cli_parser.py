@@ -1,16 +1,15 @@
 """What the command line takes: options, help and examples of each verb."""
 
 import argparse
-import dataclasses
-import re
-import typing
 
-import yaml
+from keras_maskrcnn import cli_examples, cli_predict
+from keras_maskrcnn.cli_options import (
+    DEFAULT_CONFIG,
+    add_fields,
+    positive_float,
+    positive_int,
+)
 
-from keras_maskrcnn import cli_examples
-from keras_maskrcnn.config import BACKBONES, MaskRCNNConfig
-
-DEFAULT_CONFIG = "mask_rcnn_resnet50_fpn"
 DATA_FORMATS = (
     "PATH is a COCO or VIA file, a VOC split (ImageSets/Segmentation/*.txt), or a folder: of "
     "LabelMe's files, of Pascal VOC, of images/ and masks/, or one that convert-dataset wrote."
@@ -30,8 +29,10 @@ def build() -> argparse.ArgumentParser:
     _add_train(verbs)
     _add_evaluate(verbs)
     _add_predict(verbs)
+    _add_merge_results(verbs)
     _add_inspect_dataset(verbs)
     _add_convert_dataset(verbs)
+    _add_export(verbs)
     _add_build_ops(verbs)
     _add_info(verbs)
     return parser
@@ -61,7 +62,7 @@ def _add_train(verbs):
     )
 
     _add_training(parser)
-    _add_fields(parser)
+    add_fields(parser)
 
 
 def _add_training(parser):
@@ -196,19 +197,21 @@ def _add_evaluate(verbs):
         "--batch-size", type=positive_int, default=1, metavar="N", help="default: 1"
     )
     parser.add_argument("--json", metavar="FILE", help="write the results there too")
-    _add_fields(parser)
+    add_fields(parser)
 
 
 def _add_predict(verbs):
-    usage = "(--model FILE | --run DIR) PICTURE... [options]"
+    usage = "(--model FILE | --run DIR) (PICTURE... | --input-list PATH) [options]"
     summary = "Find the objects of pictures; write the pictures with them drawn, and a JSON file."
     parser = _add_verb(verbs, "predict", usage, summary, cli_examples.PREDICT)
     _add_model(parser, required=True)
     parser.add_argument(
-        "images", metavar="PICTURE", nargs="+", help="picture files, or folders of pictures"
+        "images", metavar="PICTURE", nargs="*", help="picture files, or folders of pictures"
     )
     parser.add_argument(
-        "--output", metavar="DIR", default="predictions", help="default: %(default)s"
+        "--output",
+        metavar="DIR|FILE",
+        help="a folder (default: predictions), or with --input-list a file (default: results.json)",
     )
     parser.add_argument(
         "--score-threshold",
@@ -217,7 +220,16 @@ def _add_predict(verbs):
         metavar="X",
         help="keep objects that score at least this (default: %(default)s)",
     )
-    _add_fields(parser)
+    cli_predict.add_options(parser)
+    add_fields(parser)
+
+
+def _add_merge_results(verbs):
+    summary = "Join the results of the shards of a long list into one file."
+    usage = "RESULTS... --output FILE"
+    parser = _add_verb(verbs, "merge-results", usage, summary, cli_examples.MERGE)
+    parser.add_argument("results", metavar="RESULTS", nargs="+", help="what the shards wrote")
+    parser.add_argument("--output", metavar="FILE", required=True)
 
 
 def _add_inspect_dataset(verbs):
@@ -274,6 +286,30 @@ def _add_data(group, prefix, what, required):
     )
 
 
+def _add_export(verbs):
+    usage = "(--model FILE | --run DIR) --output DIR [options]"
+    summary = "Write a model for TensorFlow Serving, or for whatever else loads a SavedModel."
+    parser = _add_verb(verbs, "export", usage, summary, cli_examples.EXPORT)
+    _add_model(parser, required=True)
+    parser.add_argument("--output", metavar="DIR", required=True, help="e.g. serving/1")
+    parser.add_argument("--format", choices=("saved_model",), help="default: saved_model")
+    parser.add_argument(
+        "--roi-align",
+        choices=("portable", "custom"),
+        help="custom: the compiled op, for servers that link it (default: portable)",
+    )
+    parser.add_argument(
+        "--dtype", choices=("float32", "bfloat16"), help="compute in this (default: the model's)"
+    )
+    parser.add_argument(
+        "--pasted-masks",
+        action="store_true",
+        default=None,
+        help="return masks of the size of the pictures too, a byte a pixel and object",
+    )
+    add_fields(parser)
+
+
 def _add_build_ops(verbs):
     summary = (
         "Compile RoIAlign for the TensorFlow that is installed; many times faster than without."
@@ -318,71 +354,3 @@ def _add_model(parser, required):
     )
     group.add_argument("--run", metavar="DIR", help="a run folder of train: its best model")
     return group
-
-
-def _add_fields(parser):
-    """An option for each field of the config; only those that are given reach the result."""
-    group = parser.add_argument_group(
-        "configuration",
-        f"Every field of the config. Lists are YAML. The defaults are those of {DEFAULT_CONFIG}.",
-    )
-    defaults, descriptions = MaskRCNNConfig(), _field_descriptions()
-    for field in dataclasses.fields(MaskRCNNConfig):
-        kind, metavar = _KINDS.get(field.type, (yaml_value, "LIST"))
-        default = _plain(getattr(defaults, field.name))
-        default = yaml.safe_dump(default, default_flow_style=True).split("\n")[0]
-        group.add_argument(
-            "--" + field.name.replace("_", "-"),
-            type=kind,
-            metavar=metavar,
-            default=argparse.SUPPRESS,
-            help=f"{descriptions.get(field.name, '')} (default: {default})".replace("%", "%%"),
-        )
-
-
-def _field_descriptions():
-    """What the docstring of the config says of each field."""
-    entries = re.findall(
-        r"^ {8}(\w+): (.*(?:\n {12}.*)*)", MaskRCNNConfig.__doc__ or "", re.MULTILINE
-    )
-    return {
-        name: " ".join(text.split())
-        .rstrip(".")
-        .replace("`BACKBONES`", ", ".join(BACKBONES))
-        .replace("`", "")
-        for name, text in entries
-    }
-
-
-def _plain(value):
-    return [_plain(item) for item in value] if isinstance(value, tuple) else value
-
-
-def yaml_value(text: str) -> typing.Any:
-    """What the text means as YAML, or an error that argparse shows."""
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise argparse.ArgumentTypeError(f"not YAML: {text!r}") from None
-
-
-def positive_int(text: str) -> int:
-    """A whole number from 1 up, or an error that argparse shows."""
-    if int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {text}")
-    return int(text)
-
-
-def positive_float(text: str) -> float:
-    """A number above 0, or an error that argparse shows."""
-    if not float(text) > 0:
-        raise argparse.ArgumentTypeError(f"must be above 0, got {text}")
-    return float(text)
-
-
-_KINDS = {
-    int: (int, "N"),
-    float: (float, "X"),
-    str: (str, "NAME"),
-    bool: (yaml_value, "true|false"),
-}

@@ -9,7 +9,7 @@ import typing
 
 import yaml
 
-from keras_maskrcnn.config_checks import check_agreement, convert
+from keras_maskrcnn.config_checks import check_agreement, check_values, convert
 
 BACKBONES = (
     "resnet14",
@@ -19,12 +19,13 @@ BACKBONES = (
     "resnext50_32x4d",
     "resnext101_32x8d",
 )
-NECKS = ("fpn", "c4")
+NECKS = ("fpn", "c4", "c5")
 NORMS = ("frozen_batch_norm", "batch_norm", "group_norm")
 HEAD_NORMS = ("none", "batch_norm", "group_norm")
 RESIZE_STYLES = ("detectron2", "torchvision")
 ANCHOR_STYLES = (*RESIZE_STYLES, "detectron")
 MASK_TARGET_STYLES = RESIZE_STYLES
+MASK_LOSSES = ("sigmoid", "softmax")
 ROI_AGGREGATIONS = ("average", "max")
 ROI_TRANSFORMS = ("roi_align", "roi_pool")
 ROI_IMPLEMENTATIONS = ("auto", "compiled", "portable")
@@ -36,6 +37,7 @@ CHOICES = {
     "resize_style": RESIZE_STYLES,
     "anchor_style": ANCHOR_STYLES,
     "mask_target_style": MASK_TARGET_STYLES,
+    "mask_loss": MASK_LOSSES,
     "roi_aggregation": ROI_AGGREGATIONS,
     "roi_transform": ROI_TRANSFORMS,
     "roi_implementation": ROI_IMPLEMENTATIONS,
@@ -43,26 +45,28 @@ CHOICES = {
 
 Floats = tuple[float, ...]
 Ints = tuple[int, ...]
-# What Detectron2's baselines of the two necks differ in.
+# What Detectron2's baselines of FPN and C4 differ in; C5 has the proposals of C4 and FPN's heads.
+_CONV_HEADS = {
+    "box_pool_size": 7,
+    "box_head_units": (1024, 1024),
+    "mask_head_channels": (256, 256, 256, 256),
+}
+_ONE_LEVEL = {
+    "anchor_sizes": ((32, 64, 128, 256, 512),),
+    "rpn_pre_nms_top_n_train": 12000,
+    "rpn_pre_nms_top_n_test": 6000,
+    "rpn_post_nms_top_n_train": 2000,
+}
 NECK_DEFAULTS: dict[str, dict[str, typing.Any]] = {
     "fpn": {
         "anchor_sizes": ((32,), (64,), (128,), (256,), (512,)),
         "rpn_pre_nms_top_n_train": 2000,
         "rpn_pre_nms_top_n_test": 1000,
         "rpn_post_nms_top_n_train": 1000,
-        "box_pool_size": 7,
-        "box_head_units": (1024, 1024),
-        "mask_head_channels": (256, 256, 256, 256),
+        **_CONV_HEADS,
     },
-    "c4": {
-        "anchor_sizes": ((32, 64, 128, 256, 512),),
-        "rpn_pre_nms_top_n_train": 12000,
-        "rpn_pre_nms_top_n_test": 6000,
-        "rpn_post_nms_top_n_train": 2000,
-        "box_pool_size": 14,
-        "box_head_units": (),
-        "mask_head_channels": (),
-    },
+    "c4": {**_ONE_LEVEL, "box_pool_size": 14, "box_head_units": (), "mask_head_channels": ()},
+    "c5": {**_ONE_LEVEL, **_CONV_HEADS},
 }
 OF_NECK: typing.Any = None  # the default is that of the neck
 
@@ -79,7 +83,9 @@ class MaskRCNNConfig:
         backbone: One of `BACKBONES`. `resnet14` and `resnet26` are bottleneck ResNets with one
             and two blocks a stage, for small data and tests.
         neck: `"fpn"`: a Feature Pyramid Network on stages 2 to 5. `"c4"`: proposals and regions
-            come from stage 4, and stage 5 is the head that box and mask branch share.
+            come from stage 4, and stage 5 is the head that box and mask branch share. `"c5"`:
+            they come from stage 5, at stride 32, and the heads are those of the FPN (the paper's
+            table 2d).
         num_classes: Number of object classes, background not counted.
         class_names: The names of the classes, in the order of their ids; empty if unknown.
         mask: Whether there is a mask branch; without it the model is Faster R-CNN.
@@ -101,8 +107,8 @@ class MaskRCNNConfig:
         image_max_size: Longest side allowed after resizing, in pixels.
         resize_style: `"detectron2"` or `"torchvision"` (bilinear, sides rounded down); see
             `data.images`.
-        anchor_sizes: For each level p2..p6, or res4, the anchor sizes (square root of the area),
-            pixels.
+        anchor_sizes: For each level p2..p6, or for res4 or res5 alone, the anchor sizes (square
+            root of the area), pixels.
         anchor_aspect_ratios: Height over width of the anchors, the same on each level.
         anchor_style: `"detectron2"`, `"torchvision"` (corners rounded to whole pixels) or
             `"detectron"` (rounded, and centred on the middle of a cell); see `rpn.anchors`.
@@ -145,6 +151,9 @@ class MaskRCNNConfig:
         mask_deconv_channels: Channels of its transposed convolution.
         mask_target_style: `"detectron2"` (0 or 1) or `"torchvision"` (half a pixel off, as its
             features, and between 0 and 1 at an outline); see `training.targets.mask_targets`.
+        mask_loss: `"sigmoid"`: a mask for each class, each alone. `"softmax"`: the classes and the
+            background compete for each pixel; see `training.losses.softmax_mask_loss`.
+        class_agnostic_mask: Whether there is one mask for whatever class a region has.
         max_gt_boxes: Ground-truth boxes an image in a batch; more are dropped at random.
         gt_mask_size: Side of the ground-truth masks in a batch, cut out in their boxes.
 
@@ -210,6 +219,8 @@ class MaskRCNNConfig:
     mask_head_channels: Ints = OF_NECK
     mask_deconv_channels: int = 256
     mask_target_style: str = "detectron2"
+    mask_loss: str = "sigmoid"
+    class_agnostic_mask: bool = False
     max_gt_boxes: int = 100
     gt_mask_size: int = 112
 
@@ -220,7 +231,7 @@ class MaskRCNNConfig:
             if value is None:
                 value = defaults.get(field.name)
             object.__setattr__(self, field.name, convert(field.name, value, field.type))
-        _check_values(self)
+        check_values(self, CHOICES)
         check_agreement(self)
 
     def _dependent_defaults(self):
@@ -231,7 +242,8 @@ class MaskRCNNConfig:
     @property
     def levels(self) -> tuple[str, ...]:
         """Names of the feature maps that the RPN runs on, finest first."""
-        return ("p2", "p3", "p4", "p5", "p6") if self.neck == "fpn" else ("res4",)
+        levels = {"fpn": ("p2", "p3", "p4", "p5", "p6"), "c4": ("res4",), "c5": ("res5",)}
+        return levels[self.neck]
 
     @property
     def roi_levels(self) -> tuple[str, ...]:
@@ -241,7 +253,8 @@ class MaskRCNNConfig:
     @property
     def feature_channels(self) -> int:
         """Channels of each of them."""
-        return self.fpn_channels if self.neck == "fpn" else 16 * self.backbone_width
+        width = self.backbone_width
+        return {"fpn": self.fpn_channels, "c4": 16 * width, "c5": 32 * width}[self.neck]
 
     @property
     def size_divisor(self) -> int:
@@ -252,7 +265,14 @@ class MaskRCNNConfig:
     def mask_size(self) -> int:
         """Side of the masks that come out, in cells; stage 5 halves the region before."""
         size = self.mask_pool_size
-        return 2 * size if self.neck == "fpn" else 2 * math.ceil(size / 2)
+        return 2 * math.ceil(size / 2) if self.neck == "c4" else 2 * size
+
+    @property
+    def mask_channels(self) -> int:
+        """Masks of each region: one, or one a class; in a softmax one of the background too."""
+        if self.class_agnostic_mask:
+            return 1
+        return self.num_classes + (self.mask_loss == "softmax")
 
     @classmethod
     def from_dict(cls, values: dict[str, typing.Any], source: str = "config") -> "MaskRCNNConfig":
@@ -348,45 +368,3 @@ def _configs_folder():
 
 def _plain(value):
     return [_plain(item) for item in value] if isinstance(value, tuple) else value
-
-
-def _check_values(config):
-    for name, allowed in CHOICES.items():
-        if getattr(config, name) not in allowed:
-            raise ValueError(
-                f"{name} must be one of {', '.join(allowed)}, got {getattr(config, name)!r}."
-            )
-    smallest = {
-        name: 1 for name, kind in typing.get_type_hints(MaskRCNNConfig).items() if kind is int
-    }
-    smallest |= {"freeze_at": 0, "roi_sampling_ratio": 0}
-    smallest |= dict.fromkeys(("rpn_smooth_l1_beta", "box_smooth_l1_beta"), 0.0)
-    smallest |= dict.fromkeys(("norm_epsilon", "rpn_min_size", "box_min_size"), 0.0)
-    for name, low in smallest.items():
-        if getattr(config, name) < low:
-            raise ValueError(f"{name} must be at least {low}, got {getattr(config, name)}.")
-    if config.freeze_at > 5:
-        raise ValueError(f"freeze_at must be at most 5, got {config.freeze_at}.")
-    for name in typing.get_type_hints(MaskRCNNConfig):
-        value = getattr(config, name)
-        if name.endswith(("_threshold", "_fraction")) and not 0 <= value <= 1:
-            raise ValueError(f"{name} must be within 0..1, got {value}.")
-    _check_lists(config)
-
-
-def _check_lists(config):
-    for name in (
-        "anchor_aspect_ratios",
-        "box_regression_weights",
-        "pixel_std",
-        "box_head_channels",
-        "box_head_units",
-        "mask_head_channels",
-    ):
-        values = getattr(config, name)
-        may_be_empty = name == "box_head_channels" or (config.neck == "c4" and "_head_" in name)
-        if (not values and not may_be_empty) or min(values, default=1) <= 0:
-            raise ValueError(f"{name} needs values above 0, got {list(values)}.")
-    for name, length in (("pixel_mean", 3), ("pixel_std", 3), ("box_regression_weights", 4)):
-        if len(getattr(config, name)) != length:
-            raise ValueError(f"{name} needs {length} values, got {len(getattr(config, name))}.")

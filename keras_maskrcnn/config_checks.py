@@ -2,7 +2,7 @@
 
 import math
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 
 def convert(name: str, value: typing.Any, kind: typing.Any) -> typing.Any:
@@ -30,6 +30,56 @@ def _describe(kind):
     )
 
 
+def check_values(config, choices: Mapping[str, Sequence[str]]) -> None:
+    """Finds fields of a `MaskRCNNConfig` whose value is impossible.
+
+    Args:
+        config: The config.
+        choices: What the fields that name something may name.
+
+    Raises:
+        ValueError: The first such field found.
+    """
+    kinds = typing.get_type_hints(type(config))
+    for name, allowed in choices.items():
+        if getattr(config, name) not in allowed:
+            raise ValueError(
+                f"{name} must be one of {', '.join(allowed)}, got {getattr(config, name)!r}."
+            )
+    smallest = {name: 1 for name, kind in kinds.items() if kind is int}
+    smallest |= {"freeze_at": 0, "roi_sampling_ratio": 0}
+    smallest |= dict.fromkeys(("rpn_smooth_l1_beta", "box_smooth_l1_beta"), 0.0)
+    smallest |= dict.fromkeys(("norm_epsilon", "rpn_min_size", "box_min_size"), 0.0)
+    for name, low in smallest.items():
+        if getattr(config, name) < low:
+            raise ValueError(f"{name} must be at least {low}, got {getattr(config, name)}.")
+    if config.freeze_at > 5:
+        raise ValueError(f"freeze_at must be at most 5, got {config.freeze_at}.")
+    for name in kinds:
+        value = getattr(config, name)
+        if name.endswith(("_threshold", "_fraction")) and not 0 <= value <= 1:
+            raise ValueError(f"{name} must be within 0..1, got {value}.")
+    _check_lists(config)
+
+
+def _check_lists(config):
+    for name in (
+        "anchor_aspect_ratios",
+        "box_regression_weights",
+        "pixel_std",
+        "box_head_channels",
+        "box_head_units",
+        "mask_head_channels",
+    ):
+        values = getattr(config, name)
+        may_be_empty = name == "box_head_channels" or (config.neck == "c4" and "_head_" in name)
+        if (not values and not may_be_empty) or min(values, default=1) <= 0:
+            raise ValueError(f"{name} needs values above 0, got {list(values)}.")
+    for name, length in (("pixel_mean", 3), ("pixel_std", 3), ("box_regression_weights", 4)):
+        if len(getattr(config, name)) != length:
+            raise ValueError(f"{name} needs {length} values, got {len(getattr(config, name))}.")
+
+
 def check_agreement(config) -> None:
     """Finds fields of a `MaskRCNNConfig` that are each possible but contradict each other.
 
@@ -39,6 +89,11 @@ def check_agreement(config) -> None:
     _check_ranges(config)
     _check_anchors(config)
     _check_groups(config)
+    if config.class_agnostic_mask and config.mask_loss == "softmax":
+        raise ValueError(
+            "class_agnostic_mask leaves no classes that could compete in mask_loss='softmax': "
+            "use mask_loss='sigmoid'."
+        )
 
 
 def _check_ranges(config):

@@ -13,14 +13,14 @@ from keras_maskrcnn.config import MaskRCNNConfig
 from keras_maskrcnn.detections import Detections
 from keras_maskrcnn.ops.nms import batched_nms
 from keras_maskrcnn.ops.replicas import max_over_replicas, replica_seed
-from keras_maskrcnn.roi import BoxHead, MaskHead, Res5, detect, make_pooling
+from keras_maskrcnn.roi import BoxHead, MaskHead, Res5, detect, make_pooling, mask_probabilities
 from keras_maskrcnn.rpn import ProposalLayer, RPNHead, make_anchors
 from keras_maskrcnn.training.distribution import build_optimizer, function_over_replicas
-from keras_maskrcnn.training.losses import box_losses, mask_loss, rpn_losses
+from keras_maskrcnn.training.losses import box_losses, mask_loss, rpn_losses, softmax_mask_loss
 from keras_maskrcnn.training.steps import test_step, train_step
 from keras_maskrcnn.training.targets import anchor_targets, mask_targets, proposal_targets
 
-STRIDES = {"p2": 4, "p3": 8, "p4": 16, "p5": 32, "p6": 64, "res4": 16}
+STRIDES = {"p2": 4, "p3": 8, "p4": 16, "p5": 32, "p6": 64, "res4": 16, "res5": 32}
 LOSSES = ("rpn_objectness_loss", "rpn_box_loss", "box_class_loss", "box_loss", "mask_loss")
 
 
@@ -32,7 +32,7 @@ class MaskRCNN(keras.Model):
                                                     \\-> RoIAlign -> mask head -> masks
 
     With `neck="c4"` there is no FPN: all comes from stage 4 of the backbone, and stage 5 lies
-    between RoIAlign and both heads.
+    between RoIAlign and both heads. With `neck="c5"` all comes from stage 5.
 
     Args:
         config: The name of a shipped config, a `.yaml` file, a `MaskRCNNConfig`, or its fields in
@@ -94,13 +94,12 @@ class MaskRCNN(keras.Model):
         self._build_layers()
 
     def _make_backbone(self, c, head_norm):
-        dtype = self.dtype_policy
+        dtype, last_stage = self.dtype_policy, 4 if c.neck == "c4" else 5
         stages = (c.backbone, c.backbone_width, c.stride_in_1x1, c.norm, c.norm_epsilon)
+        self.backbone = ResNet(*stages, freeze_at=c.freeze_at, last_stage=last_stage, dtype=dtype)
         if c.neck == "fpn":
-            self.backbone = ResNet(*stages, freeze_at=c.freeze_at, dtype=dtype)
             self.fpn = FPN(c.fpn_channels, **head_norm)
-        else:
-            self.backbone = ResNet(*stages, freeze_at=c.freeze_at, last_stage=4, dtype=dtype)
+        elif c.neck == "c4":
             self.res5 = Res5(*stages, trainable=c.freeze_at < 5, dtype=dtype)
 
     def _make_rpn(self, c):
@@ -125,7 +124,7 @@ class MaskRCNN(keras.Model):
         if c.mask:
             self.mask_pooling = make_pooling(c, c.mask_pool_size, strides, dtype)
             self.mask_head = MaskHead(
-                c.num_classes, c.mask_head_channels, c.mask_deconv_channels, **head_norm
+                c.mask_channels, c.mask_head_channels, c.mask_deconv_channels, **head_norm
             )
 
     def _build_layers(self):
@@ -138,7 +137,7 @@ class MaskRCNN(keras.Model):
         if c.neck == "fpn":
             stages = {f"res{i}": self.backbone.stage_channels(i) for i in range(2, 6)}
             self.fpn.build({stage: (None, None, None, n) for stage, n in stages.items()})
-        else:
+        elif c.neck == "c4":
             self.res5.build(regions[0])
             regions = [self.res5.compute_output_shape(shape) for shape in regions]
         self.box_head.build(regions[0])
@@ -174,8 +173,8 @@ class MaskRCNN(keras.Model):
         """What `call` returns, and what lies before it.
 
         Returns:
-            The outputs of `call`, `"features"` (a dict of maps by level, `p2`..`p6` or `res4`),
-            `"proposals"` (B, R, 4) xyxy pixels, best first, and `"proposal_logits"` (B, R).
+            The outputs of `call`, `"features"` (a dict of maps by level: `p2`..`p6`, `res4` or
+            `res5`), `"proposals"` (B, R, 4) xyxy pixels, best first, `"proposal_logits"` (B, R).
         """
         images, image_sizes = check_inputs(x)
         features = self.extract_features(images, image_sizes, training)
@@ -194,11 +193,12 @@ class MaskRCNN(keras.Model):
         }
 
     def extract_features(self, images, image_sizes, training=False) -> dict[str, tf.Tensor]:
-        """The levels p2 to p6 of the pyramid, or stage 4 alone (C4), from RGB pixels."""
+        """The levels p2 to p6 of the pyramid, or stage 4 or 5 alone (C4, C5), from RGB pixels."""
         c = self.config
         pixels = normalize_and_pad(images, image_sizes, c.pixel_mean, c.pixel_std, c.size_divisor)
         stages = self.backbone(tf.cast(pixels, self.compute_dtype), training=training)
-        return self.fpn(stages, training=training) if c.neck == "fpn" else {"res4": stages["res4"]}
+        levels = self.fpn(stages, training=training) if c.neck == "fpn" else stages
+        return {name: levels[name] for name in c.levels}
 
     def run_rpn(self, features):
         """For each level: objectness logits (B, A_i), box deltas (B, A_i, 4), anchors (A_i, 4)."""
@@ -221,8 +221,15 @@ class MaskRCNN(keras.Model):
         return self.box_head(regions, training=training)
 
     def run_mask_branch(self, features, boxes, classes, training=False):
-        """Mask logits (B, R, m, m) of regions (B, R, 4), each of its class (B, R)."""
+        """Mask logits (B, R, m, m) of regions (B, R, 4), each of its class (B, R).
+
+        With the softmax those of all classes and the background, (B, R, m, m, K + 1).
+        """
         regions = self._cut_out(self.mask_pooling, features, boxes, training)
+        if self.config.mask_loss == "softmax":
+            classes = None
+        elif self.config.class_agnostic_mask:
+            classes = tf.zeros_like(classes)
         return self.mask_head(regions, classes, training=training)
 
     def _cut_out(self, roi_align, features, boxes, training):
@@ -250,7 +257,8 @@ class MaskRCNN(keras.Model):
         """Mask probabilities (B, D, m, m) of the detections, 0 where there is none."""
         most = tf.maximum(tf.reduce_max(detections["num_detections"]), 1)
         boxes, classes = detections["boxes"][:, :most], detections["classes"][:, :most]
-        masks = tf.sigmoid(self.run_mask_branch(features, boxes, classes))
+        logits = self.run_mask_branch(features, boxes, classes)
+        masks = mask_probabilities(logits, classes, self.config.mask_loss)
         masks = tf.where((classes >= 0)[..., None, None], masks, 0.0)
         detections_per_image = self.config.box_detections_per_image
         masks = tf.pad(masks, [[0, 0], [0, detections_per_image - most], [0, 0], [0, 0]])
@@ -318,6 +326,8 @@ class MaskRCNN(keras.Model):
         c = self.config
         style = c.mask_target_style
         targets = mask_targets(boxes, matched, gt_boxes, gt_masks, c.mask_size, style)
+        if c.mask_loss == "softmax":
+            return softmax_mask_loss(logits, classes, targets, foreground)
         return mask_loss(logits, targets, foreground)
 
     def train_step(self, data):

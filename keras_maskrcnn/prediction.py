@@ -10,6 +10,7 @@ import tensorflow as tf
 from rich.progress import track
 
 from keras_maskrcnn.augmentation import AugmentedDetector
+from keras_maskrcnn.config import MaskRCNNConfig
 from keras_maskrcnn.data.images import read_image, resize_image, resized_shape
 from keras_maskrcnn.detections import Detections
 from keras_maskrcnn.training.distribution import one_replica
@@ -220,11 +221,15 @@ class _ImageReader:
         except (ValueError, FileNotFoundError) as error:
             self.error = self.error or error
             raise
-        height, width = image.shape[:2]
-        c = self.config
-        shape = resized_shape(height, width, c.image_min_size, c.image_max_size, c.resize_style)
-        resized = resize_image(image, shape, c.resize_style).astype(np.float32)
-        return resized, np.array([height, width], np.int32)
+        resized = resize_for(self.config, image).astype(np.float32)
+        return resized, np.array(image.shape[:2], np.int32)
+
+
+def resize_for(config: MaskRCNNConfig, image: np.ndarray) -> np.ndarray:
+    """An image (H, W, 3) at the size at which a model of this config looks at it."""
+    c = config
+    limits = c.image_min_size, c.image_max_size, c.resize_style
+    return resize_image(image, resized_shape(*image.shape[:2], *limits), c.resize_style)
 
 
 def _load_image(image, where):

@@ -84,6 +84,16 @@ def test_run_folder_holds_everything(run):
     assert len(list((run / "samples").glob("*.png"))) == 3
 
 
+def test_export(run, tmp_path, capsys):
+    folder = tmp_path / "serving" / "1"
+    options = ["--box-score-threshold", "0.5", "--dtype", "bfloat16", "--pasted-masks"]
+    assert main(["export", "--run", str(run), "--output", str(folder), *options]) == 0
+    assert "serving_default, serve_sizes, serve_bytes" in capsys.readouterr().out
+    assert (folder / "saved_model.pb").is_file()
+    names = (folder / "assets/class_names.txt").read_text(encoding="utf-8").splitlines()
+    assert tuple(names) == km.MaskRCNNConfig.from_yaml(run / "config.yaml").class_names
+
+
 def test_evaluate_repeats_the_results_of_the_run(run, data, tmp_path, capsys):
     annotations, images = data["val"]
     options = ["--run", str(run), "--annotations", annotations, "--images", images]

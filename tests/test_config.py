@@ -119,6 +119,8 @@ def test_missing_file(tmp_path):
         ("norm", "layer_norm", "norm must be one of"),
         ("roi_aggregation", "sum", "roi_aggregation must be one of"),
         ("mask_target_style", "soft", "mask_target_style must be one of detectron2, torchvision"),
+        ("mask_loss", "dice", "mask_loss must be one of sigmoid, softmax"),
+        ("class_agnostic_mask", "yes", "class_agnostic_mask must be true or false"),
         ("roi_transform", "crop", "roi_transform must be one of roi_align, roi_pool"),
         ("roi_implementation", "fast", "roi_implementation must be one of auto, compiled"),
         ("num_classes", 0, "num_classes must be at least 1"),
@@ -172,6 +174,10 @@ def test_impossible_value(field, value, message):
         ({"norm": "group_norm", "fpn_channels": 48}, "fpn_channels .48. must be multiples of 32"),
         ({"norm": "group_norm", "backbone_width": 16}, "backbone_width .16."),
         ({"backbone": "resnext50_32x4d", "backbone_width": 16}, "resnext50_32x4d has 32 groups"),
+        (
+            {"mask_loss": "softmax", "class_agnostic_mask": True},
+            "class_agnostic_mask leaves no classes that could compete in mask_loss='softmax'",
+        ),
     ],
 )
 def test_contradicting_fields(fields, message):
@@ -188,6 +194,21 @@ def test_the_neck_has_its_own_defaults():
     assert MaskRCNNConfig(neck="c4", box_pool_size=7).box_pool_size == 7
     assert MaskRCNNConfig.from_yaml(config.to_yaml()) == config
     assert MaskRCNNConfig().mask_size == 28
+
+
+def test_c5_has_one_level_and_the_heads_of_the_pyramid():
+    config, pyramid = MaskRCNNConfig(neck="c5"), MaskRCNNConfig()
+    assert (config.levels, config.roi_levels, config.size_divisor) == (("res5",), ("res5",), 1)
+    assert config.anchor_sizes == MaskRCNNConfig(neck="c4").anchor_sizes
+    assert config.feature_channels == 2048
+    for name in ("box_pool_size", "box_head_units", "mask_head_channels", "mask_size"):
+        assert getattr(config, name) == getattr(pyramid, name)
+
+
+def test_masks_a_region():
+    assert MaskRCNNConfig(num_classes=3).mask_channels == 3
+    assert MaskRCNNConfig(num_classes=3, mask_loss="softmax").mask_channels == 4
+    assert MaskRCNNConfig(num_classes=3, class_agnostic_mask=True).mask_channels == 1
 
 
 def test_heads_have_the_group_norm_of_the_backbone_unless_told():

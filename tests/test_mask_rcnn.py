@@ -244,14 +244,18 @@ def test_wrong_calls(model, x, message):
         model(x)
 
 
-@pytest.fixture
-def c4(small_config):
-    """The small model with stage 5 as its head."""
+def one_level(small_config, neck):
     fields = small_config.to_dict()
     for name in ("anchor_sizes", "box_pool_size", "box_head_units", "mask_head_channels"):
         fields.pop(name)
     keras.utils.set_random_seed(0)
-    return km.MaskRCNN({**fields, "neck": "c4"}, box_score_threshold=0.0)
+    return km.MaskRCNN({**fields, "neck": neck}, box_score_threshold=0.0)
+
+
+@pytest.fixture
+def c4(small_config):
+    """The small model with stage 5 as its head."""
+    return one_level(small_config, "c4")
 
 
 def test_c4_has_one_level_and_masks_of_14_cells(c4, batch):
@@ -295,3 +299,54 @@ def test_heads_with_batch_norm_train_and_keep_statistics(small_config, batch):
     moved = [w.path for w in model.non_trainable_weights if np.any(w.numpy() != before[w.path])]
     for head in ("fpn", "box_head", "mask_head"):
         assert any(head in path for path in moved), head
+
+
+@pytest.mark.parametrize("transform", ["roi_align", "roi_pool"])
+def test_c5_cuts_regions_out_of_stage_5_at_stride_32(small_config, batch, transform):
+    fields = {"box_head_units": [32], "mask_head_channels": [16], "roi_transform": transform}
+    model = km.MaskRCNN(one_level(small_config, "c5").config, **fields)
+    assert model.mask_pooling.strides == (32,)
+    x, _ = batch
+    stages = model.stages({"images": x["images"][:, :50, :77], "image_sizes": [[50, 77], [48, 77]]})
+    assert {name: value.shape for name, value in stages["features"].items()} == {
+        "res5": (2, 2, 3, 256)
+    }
+    assert stages["masks"].shape == (2, 20, 28, 28)
+    ramp = tf.tile(tf.range(4.0)[None, None, :, None], (1, 4, 1, 1))  # of 128 pixels
+    cut = model.mask_pooling([ramp], tf.constant([[[34.0, 34.0, 90.0, 90.0]]]))[0, 0, :, :, 0]
+    # At x pixels the aligned map is x / 32 - 0.5; pooling sees the whole cells 1 to 3.
+    bins = 34 + (np.arange(14) + 0.5) * 56 / 14
+    expected = bins / 32 - 0.5 if transform == "roi_align" else [1] * 4 + [2] * 5 + [3] * 5
+    np.testing.assert_allclose(cut[7], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"mask_loss": "softmax"},
+        {"class_agnostic_mask": True},
+        {"neck": "c5", "anchor_sizes": [[8, 16, 32, 64, 128]]},
+    ],
+)
+def test_variants_of_the_paper_learn_and_save(small_config, batch, tmp_path, fields):
+    keras.utils.set_random_seed(0)
+    model = km.MaskRCNN(small_config, box_score_threshold=0.0, **fields)
+    batch[1]["masks"][:] = np.arange(28) < 14  # left halves
+    model.compile(optimizer=keras.optimizers.AdamW(2e-3))
+    history = model.fit(repeated(batch), epochs=12, verbose=0, shuffle=False).history
+    assert history["mask_loss"][-1] < 0.6 * history["mask_loss"][0]
+    assert history["loss"][-1] < 0.6 * history["loss"][0]
+    model.save(tmp_path / "m.keras")
+    loaded = keras.models.load_model(tmp_path / "m.keras")
+    assert loaded.config == model.config
+    masks = model(batch[0])["masks"].numpy()
+    assert 0 < masks.max() <= 1
+    np.testing.assert_array_equal(loaded(batch[0])["masks"], masks)
+
+
+def test_a_class_agnostic_mask_is_the_same_whatever_the_class(small_config, batch):
+    model = km.MaskRCNN(small_config, class_agnostic_mask=True)
+    features = model.extract_features(batch[0]["images"], batch[0]["image_sizes"])
+    boxes = tf.constant([[[4.0, 6.0, 40.0, 50.0]] * 3] * 2)
+    masks = model.run_mask_branch(features, boxes, tf.constant([[0, 1, 2]] * 2)).numpy()
+    np.testing.assert_array_equal(masks[:, :1].repeat(3, axis=1), masks)

@@ -1,5 +1,6 @@
 """Image files: reading them upright, as RGB, and resizing them."""
 
+import io
 import os
 import pathlib
 
@@ -85,14 +86,29 @@ def image_size(path: str | os.PathLike) -> tuple[int, int]:
         FileNotFoundError: There is no such file.
         ValueError: It is no picture.
     """
+    return _header_size(path, os.fspath(path))
+
+
+def encoded_image_size(data: bytes, where: str) -> tuple[int, int]:
+    """Height and width of a picture as `decode_image` gives it, from the file's header alone.
+
+    Raises:
+        ValueError: It is no picture.
+    """
+    return _header_size(io.BytesIO(data), where)
+
+
+def _header_size(file, where):
     try:
-        with PIL.Image.open(path) as picture:
+        with PIL.Image.open(file) as picture:
             width, height = picture.size
             turned = picture.getexif().get(PIL.ExifTags.Base.Orientation, 1) >= 5
     except FileNotFoundError:
         raise
+    except PIL.UnidentifiedImageError as error:  # whose text is the file's name again
+        raise ValueError(f"{where}: not an image, or a broken one.") from error
     except (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError) as error:
-        raise ValueError(f"{os.fspath(path)}: not an image, or a broken one: {error}") from error
+        raise ValueError(f"{where}: not an image, or a broken one: {error}") from error
     return (width, height) if turned else (height, width)
 
 

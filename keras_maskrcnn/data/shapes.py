@@ -4,6 +4,7 @@ Shapes of six classes, turned, overlapping and cut off at the border, on noisy b
 lines across them. Masks are what is visible of a shape.
 """
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -20,6 +21,43 @@ CLASS_NAMES = ("ellipse", "rectangle", "triangle", "star", "ring", "cross")
 # Of a shape that others hide, at least this share and this many pixels must remain.
 LEAST_VISIBLE_SHARE, LEAST_VISIBLE_PIXELS = 0.25, 40
 SUPERSAMPLING = 2
+# Of the distance at which the circles around two shapes touch: few shapes fill their circle.
+CLOSENESS = 0.85
+
+
+@dataclasses.dataclass(frozen=True)
+class Scene:
+    """How many shapes a picture has, how large and how thin they are, and how close together.
+
+    Args:
+        number: Fewest and most shapes in a picture.
+        radius: Smallest and largest radius, as a share of the picture's side.
+        thickness: Of the shapes' parts, 1 as drawn by default: rings, stars, crosses, rectangles
+            and ellipses of 0.5 are half as thick.
+        touching: Chance, 0..1, that a shape lies so close beside the one before that they touch.
+
+    Raises:
+        ValueError: A value out of its range.
+    """
+
+    number: tuple[int, int] = (2, 8)
+    radius: tuple[float, float] = (0.05, 0.24)
+    thickness: float = 1.0
+    touching: float = 0.0
+
+    def __post_init__(self):
+        for name in ("number", "radius"):
+            low, high = getattr(self, name)
+            if not 0 < low <= high:
+                raise ValueError(f"{name} must be 0 < lowest <= highest, got {low} and {high}.")
+        if not 0 < self.thickness <= 1 or not 0 <= self.touching <= 1:
+            raise ValueError(
+                "thickness must be above 0 and at most 1, and touching within 0..1, got "
+                f"{self.thickness} and {self.touching}."
+            )
+
+
+PLAIN = Scene()
 
 
 def generate(
@@ -28,6 +66,7 @@ def generate(
     size: int = 192,
     seed: int = 0,
     class_names: Sequence[str] = CLASS_NAMES,
+    scene: Scene = PLAIN,
 ) -> CocoDataset:
     """Writes pictures and their annotations, and returns them as a dataset.
 
@@ -37,6 +76,7 @@ def generate(
         size: Their side, in pixels.
         seed: The same seed draws the same pictures; picture i is the same for any `count`.
         class_names: The shapes to draw, of `CLASS_NAMES`; they become the classes.
+        scene: What makes a picture easy or hard.
 
     Raises:
         ValueError: `count` is below 1 or `size` below 32, or there is no such shape.
@@ -55,7 +95,9 @@ def generate(
     (folder / "images").mkdir(parents=True, exist_ok=True)
     images, annotations = [], []
     for i in range(count):
-        image, class_ids, masks = draw_picture(np.random.default_rng([seed, i]), size, class_names)
+        image, class_ids, masks = draw_picture(
+            np.random.default_rng([seed, i]), size, class_names, scene
+        )
         name = f"{i:06}.jpg"
         bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
         cv2.imwrite(str(folder / "images" / name), bgr, [cv2.IMWRITE_JPEG_QUALITY, 92])
@@ -71,15 +113,20 @@ def generate(
 
 
 def draw_picture(
-    rng: np.random.Generator, size: int = 192, class_names: Sequence[str] = CLASS_NAMES
+    rng: np.random.Generator,
+    size: int = 192,
+    class_names: Sequence[str] = CLASS_NAMES,
+    scene: Scene = PLAIN,
 ) -> tuple[np.ndarray, list[int], list[np.ndarray]]:
     """One picture (size, size, 3) uint8 RGB, and the class and visible mask of each shape in it."""
     canvas = _texture(rng, size)
     _draw_lines(rng, canvas, rng.integers(2, 7))
     class_ids, masks, areas = [], [], []
-    for _ in range(rng.integers(2, 9)):
+    circle = None
+    for _ in range(rng.integers(scene.number[0], scene.number[1] + 1)):
         class_id = int(rng.integers(len(class_names)))
-        coverage = _shape_coverage(rng, class_names[class_id], size)
+        circle = _circle(rng, size, scene, circle)
+        coverage = _shape_coverage(rng, class_names[class_id], size, circle, scene.thickness)
         canvas = canvas + coverage[..., None] * (_texture(rng, size) - canvas)
         covered = coverage >= 0.5
         masks = [mask & ~covered for mask in masks]
@@ -138,32 +185,46 @@ def _draw_lines(rng, canvas, number):
         cv2.line(canvas, ends[0].tolist(), ends[1].tolist(), colour, thickness, cv2.LINE_AA)
 
 
-def _shape_coverage(rng, name, size):
-    """The share (size, size) of each pixel that one shape of a class covers."""
-    radius = size * np.exp(rng.uniform(np.log(0.05), np.log(0.24)))
+def _circle(rng, size, scene, before):
+    """Radius and centre of a shape, in pixels; perhaps it touches the circle of the one before."""
+    radius = size * np.exp(rng.uniform(*np.log(scene.radius)))
     centre = rng.uniform(-0.02 * size, 1.02 * size, 2)
-    squash = rng.uniform(0.35, 0.95) if name in ("ellipse", "rectangle") else rng.uniform(0.8, 1)
+    if before is not None and scene.touching and rng.uniform() < scene.touching:
+        direction = rng.uniform(0, 2 * np.pi)
+        away = np.array([np.cos(direction), np.sin(direction)]) * CLOSENESS * (radius + before[0])
+        centre = np.clip(before[1] + away, 0, size)
+    return radius, centre
+
+
+def _shape_coverage(rng, name, size, circle, thickness):
+    """The share (size, size) of each pixel that one shape of a class covers."""
+    radius, centre = circle
+    if name in ("ellipse", "rectangle"):
+        squash = rng.uniform(0.35, 0.95) * thickness
+    else:
+        squash = rng.uniform(0.8, 1)
     angle = rng.uniform(0, 2 * np.pi)
     turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     fine = np.zeros((size * SUPERSAMPLING, size * SUPERSAMPLING), np.uint8)
-    for value, outline in _outlines(name):
+    for value, outline in _outlines(name, thickness):
         points = (outline * (1, squash)) @ turn * radius + centre
         cv2.fillPoly(fine, [np.round(points * SUPERSAMPLING).astype(np.int32)], value)
     return cv2.resize(fine, (size, size), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
 
 
-def _outlines(name):
+def _outlines(name, thickness):
     """What to fill, 255, and then to cut out again, 0: polygons of radius 1 about the origin."""
     if name in ("ellipse", "ring"):
         outlines = [(255, _polygon(np.ones(48)))]
-        return outlines + [(0, _polygon(np.full(48, 0.55)))] if name == "ring" else outlines
+        hole = [(0, _polygon(np.full(48, 1 - 0.45 * thickness)))] if name == "ring" else []
+        return outlines + hole
     if name == "rectangle":
         return [(255, np.array([[-1, -0.8], [1, -0.8], [1, 0.8], [-1, 0.8]]))]
     if name == "triangle":
         return [(255, _polygon(np.ones(3)))]
     if name == "star":
-        return [(255, _polygon(np.tile([1.0, 0.42], 5)))]
-    arm = 0.32
+        return [(255, _polygon(np.tile([1.0, 0.42 * thickness], 5)))]
+    arm = 0.32 * thickness
     bar = np.array([[-1, -arm], [1, -arm], [1, arm], [-1, arm]])
     return [(255, bar), (255, bar[:, ::-1])]
 

@@ -3,10 +3,11 @@
 import os
 
 from keras_maskrcnn.export.litert import export_litert
+from keras_maskrcnn.export.loading import load_saved_model
 from keras_maskrcnn.export.onnx import export_onnx
 from keras_maskrcnn.export.saved_model import export_saved_model
 
-__all__ = ["export", "export_litert", "export_onnx", "export_saved_model"]
+__all__ = ["export", "export_litert", "export_onnx", "export_saved_model", "load_saved_model"]
 
 FORMATS = {
     "saved_model": export_saved_model,

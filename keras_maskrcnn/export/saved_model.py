@@ -1,23 +1,62 @@
 """A SavedModel that TensorFlow Serving loads as it is: stock operations only."""
 
 import os
+import tempfile
 
-import keras
 import tensorflow as tf
 
+from keras_maskrcnn.export.assets import write_class_names, write_warmup
+from keras_maskrcnn.export.endpoints import make_endpoints
+from keras_maskrcnn.export.freezing import check_size, fold_batch_norms, freeze
 
-def export_saved_model(model, path: str | os.PathLike, verbose: bool = True) -> None:
-    """Writes `model` as a SavedModel with the signature `serving_default`.
+ROI_ALIGN = {"portable": "portable", "custom": "compiled"}
+POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 
-    It takes `images` (B, H, W, 3) uint8 RGB of any size and returns `boxes` (B, D, 4) xyxy pixels
-    of these images, `scores` (B, D), `classes` (B, D) int32, -1 where padded, `num_detections`
-    (B,) int32, and `masks` (B, D, m, m), probabilities in the box. It does not resize: send images
-    of the size that the model was trained on.
+
+def export_saved_model(
+    model,
+    path: str | os.PathLike,
+    roi_align: str = "portable",
+    dtype: str | None = None,
+    pasted_masks: bool = False,
+    verbose: bool = True,
+) -> None:
+    """Writes `model` as a SavedModel; images of any size, batches of any size.
+
+    Its signatures are
+
+    - `serving_default`: `images` (B, H, W, 3) uint8 RGB, which are not resized: send them as the
+      model was trained on them;
+    - `serve_sizes`: the same with `image_sizes` (B, 2) int32, height and width of the valid
+      top-left part of each image, the rest being padding;
+    - `serve_bytes`: `image_bytes` (B,) string, JPEG or PNG files, which are decoded and resized
+      by the rule of the model's config.
+
+    Each returns `boxes` (B, D, 4) float32 xyxy pixels of the images that were sent, `scores`
+    (B, D), `classes` (B, D) int32, -1 where padded, `num_detections` (B,) int32, and, of a model
+    with a mask branch, `masks` (B, D, m, m), probabilities in the box.
+
+    The weights are constants, batch norms folded into them, stored once for all signatures. The
+    names of the classes are in `assets/class_names.txt`, one a line, and requests to warm
+    TensorFlow Serving up in `assets.extra`. The model itself stays as it is.
 
     Args:
         model: A `MaskRCNN`.
         path: The folder to write, e.g. `serving/1`.
-        verbose: Whether to print the signature.
+        roi_align: `"portable"`, in stock operations, or `"custom"`, the compiled one, for servers
+            that link it: faster, see `docs/tf_serving_custom_op.md`.
+        dtype: What to compute in, `"float32"` or `"bfloat16"`; boxes and scores are float32
+            all the same. The model's own if None.
+        pasted_masks: Whether to return `pasted_masks` (B, D, H, W) uint8 too, 1 inside of an
+            object, at the size of the images that were sent (of the largest file in a batch).
+            They take B * D * H * W bytes, twice that for a while: 107 MB for 100 detections in
+            one image of 800 x 1333 pixels. Clients that paste `masks` themselves need 0.3 MB.
+        verbose: Whether to print what was written.
+
+    Raises:
+        ValueError: An unknown `roi_align` or `dtype`, `pasted_masks` of a model without masks,
+            or 2 GB of weights or more, which one graph cannot hold.
+        RuntimeError: `roi_align="custom"`, and the op is not compiled.
 
     Example:
         >>> export_saved_model(model, "serving/1")
@@ -25,14 +64,50 @@ def export_saved_model(model, path: str | os.PathLike, verbose: bool = True) -> 
         >>> serve(images=tf.zeros((1, 480, 640, 3), tf.uint8))["boxes"].shape
         TensorShape([1, 100, 4])
     """
-    portable = model.config.replace(roi_implementation="portable")
-    served = type(model)(portable, dtype=model.dtype_policy)
+    _check_choice("roi_align", roi_align, ROI_ALIGN)
+    if dtype is not None:
+        _check_choice("dtype", dtype, POLICIES)
+    if pasted_masks and not model.config.mask:
+        raise ValueError("pasted_masks=True needs a mask branch; this model has mask=False.")
+    check_size(model)
+    path, policy = os.fspath(path), POLICIES[dtype] if dtype else model.dtype_policy
+    module = tf.Module()
+    module.detect = freeze(_detection(_folded_copy(model, ROI_ALIGN[roi_align], policy)))
+    endpoints = make_endpoints(module.detect, model.config, pasted_masks)
+    with tempfile.TemporaryDirectory() as folder:
+        module.class_names = tf.saved_model.Asset(write_class_names(model.config, folder))
+        # Gradients would be traced for the sake of training, and need names that are ours.
+        options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+        tf.saved_model.save(module, path, signatures=endpoints, options=options)
+    write_warmup(path, model.config)
+    if verbose:
+        size = tf.io.gfile.stat(tf.io.gfile.join(path, "saved_model.pb")).length
+        print(f"{path}: {size / 1e6:.1f} MB, signatures {', '.join(endpoints)}")
+
+
+def _check_choice(name, value, choices):
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}.")
+
+
+def _folded_copy(model, roi_implementation, dtype):
+    config = model.config.replace(roi_implementation=roi_implementation)
+    served = type(model)(config, dtype=dtype)
     served.set_weights(model.get_weights())
-    archive = keras.export.ExportArchive()
-    archive.track(served)
-    archive.add_endpoint(
-        name="serving_default",
-        fn=lambda images: served({"images": images}, training=False),
-        input_signature=[tf.TensorSpec((None, None, None, 3), tf.uint8, name="images")],
+    fold_batch_norms(served)
+    return served
+
+
+def _detection(served):
+    """The concrete function of images and their sizes."""
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec((None, None, None, 3), tf.float32, name="images"),
+            tf.TensorSpec((None, 2), tf.int32, name="image_sizes"),
+        ]
     )
-    archive.write_out(os.fspath(path), verbose=verbose)
+    def detect(images, image_sizes):
+        return served({"images": images, "image_sizes": image_sizes}, training=False)
+
+    return detect.get_concrete_function()

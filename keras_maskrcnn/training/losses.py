@@ -100,6 +100,29 @@ def mask_loss(logits: tf.Tensor, targets: tf.Tensor, foreground: tf.Tensor) -> t
     return _masked_sum(tf.reduce_mean(cross_entropy, axis=[2, 3]), foreground) / _count(foreground)
 
 
+def softmax_mask_loss(
+    logits: tf.Tensor, class_ids: tf.Tensor, targets: tf.Tensor, foreground: tf.Tensor
+) -> tf.Tensor:
+    """Mean multinomial cross-entropy over all foreground proposals' pixels (the paper's table 2b).
+
+    What a semantic segmentation minimises (FCN; Long et al. 2015): a pixel is of the region's
+    class or of the background, and raises its channel at the expense of all others. So there is a
+    channel for the background, as in FCN (21 for the 20 classes of PASCAL VOC), which the paper
+    does not spell out: without one, a pixel beside the object would have no label.
+
+    Args:
+        logits: (B, F, m, m, C + 1), background last.
+        class_ids: (B, F) int32, the true classes.
+        targets: (B, F, m, m), the share of the true class in a pixel; the rest is background.
+        foreground: (B, F) bool; the others do not count.
+    """
+    log_probabilities = tf.nn.log_softmax(logits)
+    of_class = tf.one_hot(class_ids, logits.shape[-1])
+    of_class = tf.einsum("bfhwk,bfk->bfhw", log_probabilities, of_class)
+    cross_entropy = -targets * of_class - (1.0 - targets) * log_probabilities[..., -1]
+    return _masked_sum(tf.reduce_mean(cross_entropy, axis=[2, 3]), foreground) / _count(foreground)
+
+
 def _count(mask):
     """How many are chosen on all replicas, at least 1."""
     return tf.maximum(sum_over_replicas(tf.reduce_sum(tf.cast(mask, tf.float32))), 1.0)

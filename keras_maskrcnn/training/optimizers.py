@@ -4,6 +4,9 @@ import keras
 
 MOMENTUM = 0.9
 NOT_DECAYED = ("gamma", "beta", "bias")  # what the weights of norms, and biases, are called
+# Of AdamW. Keras' default, 1e-7, comes to 3e-6 in the first steps, more than the gradients of the
+# coarse levels of a pyramid.
+EPSILON = 1e-9
 WEIGHT_DECAY = {"sgd": 1e-3, "adamw": 0.05}
 
 
@@ -51,7 +54,7 @@ def make_optimizer(
     if ema_momentum is not None:
         settings |= {"use_ema": True, "ema_momentum": ema_momentum}
     if name == "adamw":
-        optimizer = keras.optimizers.AdamW(learning_rate, **settings)
+        optimizer = keras.optimizers.AdamW(learning_rate, epsilon=EPSILON, **settings)
     else:
         optimizer = keras.optimizers.SGD(learning_rate, momentum=MOMENTUM, **settings)
     optimizer.exclude_from_weight_decay(var_names=NOT_DECAYED)

@@ -86,6 +86,8 @@ def background_last(slot: Slot, tensor: np.ndarray) -> np.ndarray:
     """The tensor of a predictor, its rows for class 0, the background, moved or dropped."""
     if slot.part == "box.classes":
         return np.roll(tensor, -1, axis=0)
+    if slot.part == "mask.predictor" and len(tensor) == 1:  # of no class
+        return tensor
     first = {"box.deltas": 4, "mask.predictor": 1}.get(slot.part, 0)
     return tensor[first:]
 

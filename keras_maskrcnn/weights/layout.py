@@ -168,6 +168,10 @@ def infer_detector(tensors: Mapping[str, np.ndarray], name: Naming) -> dict[str,
     else:
         fields["neck"] = "c4"
     if fields["mask"]:
+        # Nobody publishes masks of a softmax; of one class both kinds of masks are the same.
+        masks = len(tensors[name("mask.predictor", "kernel")])
+        fields["mask_loss"] = "sigmoid"
+        fields["class_agnostic_mask"] = masks == 1 < fields["num_classes"]
         fields["mask_head_channels"] = _widths(tensors, name, "mask.conv{}")
         fields["mask_deconv_channels"] = tensors[name("mask.deconv", "kernel")].shape[1]
     return fields

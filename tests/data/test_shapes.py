@@ -48,3 +48,52 @@ def test_chosen_classes(tmp_path):
 def test_unknown_classes(tmp_path, class_names):
     with pytest.raises(ValueError, match="class_names must be of ellipse, .*cross; got"):
         shapes.generate(tmp_path, 1, class_names=class_names)
+
+
+def test_plain_pictures_stay_what_they_were():
+    """Figures in the README and in the benchmarks are of these pictures."""
+    image, class_ids, masks = shapes.draw_picture(np.random.default_rng([3, 1]), 96)
+    assert class_ids == [1, 2, 3, 0]
+    assert [int(mask.sum()) for mask in masks] == [510, 102, 208, 841]
+    assert int(image.sum()) == pytest.approx(2523638, rel=1e-4)  # resizing differs among machines
+
+
+def test_a_scene_of_many_thin_shapes_close_together():
+    scene = shapes.Scene(number=(12, 12), radius=(0.1, 0.1), thickness=0.5, touching=1.0)
+    number, thick, thin = 0, [], []
+    for seed in range(8):
+        _, _, masks = shapes.draw_picture(np.random.default_rng(seed), 128, ("ring",), scene)
+        number += len(masks)
+        thin.append(np.median([mask.sum() for mask in masks]))
+        plain = shapes.Scene(number=(12, 12), radius=(0.1, 0.1), touching=1.0)
+        _, _, masks = shapes.draw_picture(np.random.default_rng(seed), 128, ("ring",), plain)
+        thick.append(np.median([mask.sum() for mask in masks]))
+    assert number > 8 * 8  # of 12, some are hidden
+    ring = np.pi * 12.8**2
+    assert np.median(thin) < ring * (1 - 0.775**2) < np.median(thick)
+
+
+def test_touching_shapes_lie_beside_the_one_before():
+    scene = shapes.Scene(number=(2, 2), radius=(0.1, 0.1), touching=1.0)
+    gaps = []
+    for seed in range(20):
+        _, _, masks = shapes.draw_picture(np.random.default_rng(seed), 128, ("ellipse",), scene)
+        if len(masks) == 2:
+            first, second = (np.argwhere(mask).mean(axis=0) for mask in masks)
+            gaps.append(np.linalg.norm(first - second))
+    assert len(gaps) > 10
+    assert np.median(gaps) < 2.2 * 12.8
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"number": (0, 3)}, "number must be 0 < lowest <= highest"),
+        ({"radius": (0.3, 0.2)}, "radius must be 0 < lowest <= highest"),
+        ({"thickness": 1.5}, "thickness must be above 0 and at most 1"),
+        ({"touching": -0.1}, "touching within 0..1"),
+    ],
+)
+def test_impossible_scenes(fields, message):
+    with pytest.raises(ValueError, match=message):
+        shapes.Scene(**fields)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_maskrcnn.roi import MaskHead
+from keras_maskrcnn.roi import MaskHead, mask_probabilities
 
 CLASSES = np.array([[0, 2, 4], [1, 3, -1]], np.int32)
 
@@ -46,6 +46,27 @@ def test_logits_are_those_of_the_region_s_class(norm):
     for image, region in np.ndindex(2, 3):
         of_class = expected[image, region, max(CLASSES[image, region], 0)]
         np.testing.assert_allclose(logits[image, region], of_class, atol=1e-5)
+
+
+def test_logits_of_all_classes():
+    head, features = made(), random_features(2, 3, 7, 7, 6)
+    logits = head(features)
+    assert logits.shape == (2, 3, 14, 14, 5)
+    expected = np.moveaxis(all_classes(head, features), 2, -1)
+    np.testing.assert_allclose(logits, expected, atol=1e-5)
+
+
+def test_probabilities_are_a_sigmoid_or_the_class_s_share_of_a_softmax():
+    logits = random_features(2, 3, 4, 4, 6)
+    of_one = logits[..., 0]
+    np.testing.assert_allclose(
+        mask_probabilities(of_one, CLASSES), 1 / (1 + np.exp(-of_one)), rtol=1e-5
+    )
+    probabilities = mask_probabilities(logits, CLASSES, "softmax")
+    shares = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    for image, region in np.ndindex(2, 3):
+        of_class = shares[image, region, ..., max(CLASSES[image, region], 0)]
+        np.testing.assert_allclose(probabilities[image, region], of_class, rtol=1e-5)
 
 
 def test_first_step_of_adam_goes_no_further_than_the_learning_rate():

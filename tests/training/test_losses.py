@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_maskrcnn.training.losses import box_losses, mask_loss, rpn_losses, smooth_l1
+from keras_maskrcnn.training.losses import (
+    box_losses,
+    mask_loss,
+    rpn_losses,
+    smooth_l1,
+    softmax_mask_loss,
+)
 
 FOREGROUND = np.array([[True, True, False, False], [True, False, False, False]])
 VALID = np.array([[True, True, True, False], [True, True, False, False]])
@@ -98,3 +104,33 @@ def test_what_is_padded_may_hold_anything(bad):
     logits[~VALID], deltas[~FOREGROUND] = bad, bad
     for name, value in rpn_losses(logits, deltas, targets, FOREGROUND, VALID, 256).items():
         assert float(value) == pytest.approx(float(expected[name]))
+
+
+@pytest.mark.parametrize("soft", [False, True])
+def test_softmax_mask_loss_is_that_of_the_true_class_or_the_background_of_each_pixel(soft):
+    logits = random_values(2, 4, 3, 3, 6)
+    classes = np.array([[4, 0, 1, 2], [3, 0, 0, 0]])
+    targets = np.random.default_rng(2).uniform(size=(2, 4, 3, 3)).astype(np.float32)
+    targets = targets if soft else np.round(targets)
+    losses = []
+    for image, region in np.argwhere(FOREGROUND):
+        for row, column in np.ndindex(3, 3):
+            values = logits[image, region, row, column].astype(float)
+            log_shares = values - np.log(np.exp(values).sum())
+            share = targets[image, region, row, column]
+            of_class = log_shares[classes[image, region]]
+            losses.append(-share * of_class - (1 - share) * log_shares[5])
+    loss = softmax_mask_loss(logits, classes, targets, FOREGROUND)
+    assert float(loss) == pytest.approx(np.mean(losses), rel=1e-5)
+    assert float(softmax_mask_loss(logits, classes, targets, NOTHING)) == 0.0
+
+
+def test_in_a_softmax_other_classes_lose_what_the_true_one_wins():
+    logits, classes = tf.constant(random_values(1, 1, 2, 2, 4)), tf.constant([[1]])
+    with tf.GradientTape() as tape:
+        tape.watch(logits)
+        loss = softmax_mask_loss(logits, classes, tf.ones((1, 1, 2, 2)), tf.constant([[True]]))
+    gradient = tape.gradient(loss, logits).numpy()
+    assert (gradient[..., 1] < 0).all()
+    assert (np.delete(gradient, 1, axis=-1) > 0).all()
+    np.testing.assert_allclose(gradient.sum(-1), 0, atol=1e-6)

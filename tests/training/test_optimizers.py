@@ -42,6 +42,12 @@ def test_decay_of_sgd_is_that_of_detectron():
     np.testing.assert_allclose(np.log(ours[0]), np.log(weight), rtol=0.01)
 
 
+def test_small_gradients_move_weights_from_the_first_step():
+    """Adam's step does not depend on the size of the gradient, unless epsilon drowns it."""
+    moved = step_of(make_optimizer("adamw", 0.1, 0.0), [0.0, 0.0], [[1.0, 1e-6]])
+    np.testing.assert_allclose(moved, [-0.1, -0.1], rtol=0.04)
+
+
 def test_gradients_are_clipped_together():
     moved = step_of(make_optimizer("sgd", 1.0, 0.0, global_clipnorm=1.0), [0.0, 0.0], [[30.0, 40]])
     np.testing.assert_allclose(moved, [-0.6, -0.8], rtol=1e-6)

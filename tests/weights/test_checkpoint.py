@@ -208,3 +208,25 @@ def test_detectron2_s_own_pth_files_are_read_too(tmp_path, model, tensors):
     torch.save({"model": content, "iteration": 9}, tmp_path / "model_final.pth")
     report = model.import_weights(tmp_path / "model_final.pth")
     assert report == ([], [])
+
+
+def test_one_mask_for_all_classes(tmp_path, tensors):
+    head = "roi_heads.mask_head.predictor"
+    for name in (f"{head}.weight", f"{head}.bias"):
+        tensors[name] = tensors[name][:1]
+    path = write(tmp_path / "agnostic.pkl", tensors)
+    loaded = MaskRCNN.from_checkpoint(path)
+    assert loaded.config.class_agnostic_mask
+    np.testing.assert_array_equal(loaded.mask_head.predictor_bias, tensors[f"{head}.bias"])
+    message = "class_agnostic_mask: the checkpoint has True, the model False"
+    with pytest.raises(ValueError, match=message):
+        MaskRCNN("mask_rcnn_resnet50_fpn", **SMALL).import_weights(path)
+
+
+def test_masks_of_a_softmax_are_not_those_of_a_checkpoint(tmp_path, tensors):
+    path = write(tmp_path / "m.pkl", tensors)
+    model = MaskRCNN("mask_rcnn_resnet50_fpn", **SMALL, mask_loss="softmax")
+    with pytest.raises(ValueError, match="mask_loss: the checkpoint has sigmoid, the model soft"):
+        model.import_weights(path)
+    with pytest.raises(ValueError, match=r"predictor.weight is \(3, 16, 1, 1\)"):
+        MaskRCNN.from_checkpoint(path, mask_loss="softmax")

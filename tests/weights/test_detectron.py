@@ -122,3 +122,14 @@ def test_backbone_alone(tmp_path, small, draw):
     report = model.import_weights(tmp_path / "r.pkl")
     assert report.ignored == ["conv1_b", "fc1000_w"]
     assert all("rpn" in path or "box" in path or "mask" in path for path in report.unset)
+
+
+def test_one_mask_for_all_classes_has_no_background_to_drop(tmp_path, small, draw):
+    model = MaskRCNN(small, class_agnostic_mask=True)
+    blobs = as_blobs(detectron2_tensors(model, draw), "fpn")
+    for kind in "wb":
+        blobs[f"mask_fcn_logits_{kind}"] = blobs[f"mask_fcn_logits_{kind}"][-1:]
+    (tmp_path / "d1.pkl").write_bytes(pickle.dumps({"blobs": blobs}))
+    loaded = MaskRCNN.from_checkpoint(tmp_path / "d1.pkl")
+    assert loaded.config.class_agnostic_mask
+    np.testing.assert_array_equal(loaded.mask_head.predictor_bias, blobs["mask_fcn_logits_b"])
