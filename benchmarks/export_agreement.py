@@ -6,9 +6,10 @@
 
 The photos are resized as the config says and padded to one size, and each runs alone.
 A detection is found where one of the same class overlaps it with an IoU of 0.95 and the scores
-differ by at most 0.005. Prints a row a format, and exits with 1 if ONNX or LiteRT in float32 find
-less than 0.98. What 8 bits find is reported only: how close it comes depends on the weights, and
-seeded ones, whose scores lie close together, are the hardest.
+differ by at most 0.005, and nearly where the IoU is 0.5 and the scores differ by at most 0.1.
+Prints the worst figures of each format, and exits with 1 if ONNX or LiteRT in float32 find less
+than 0.98. What 8 bits find is reported only: it depends on the weights, and seeded ones, whose
+scores lie close together, are the hardest.
 """
 
 import argparse
@@ -42,9 +43,9 @@ def main() -> int:
     keras_call = tf.function(model.call)
     expected, seconds = run(lambda x: tf.nest.map_structure(np.asarray, keras_call(x)), batches)
     table = Table(title=f"{len(batches)} photos in {image_size[0]}x{image_size[1]} pixels")
-    for column in ("", "MB", "found", "score", "mask cells", "CPU s"):
+    for column in ("", "MB", "found", "nearly", "score", "mask cells", "CPU s"):
         table.add_column(column)
-    table.add_row("Keras", "", "", "", "", f"{seconds:.2f}")
+    table.add_row("Keras", "", "", "", "", "", f"{seconds:.2f}")
     same = True
     with tempfile.TemporaryDirectory() as folder:
         for name in args.formats:
@@ -53,7 +54,8 @@ def main() -> int:
             figures = worst_agreement(found, expected)
             size = path.stat().st_size / 1e6
             same &= figures["found"] >= 0.98 or name == "litert int8"
-            cells = f"{figures['found']:.3f}", f"{figures['score']:.1e}", f"{figures['cells']:.5f}"
+            cells = [f"{figures[name]:.3f}" for name in ("found", "nearly")]
+            cells += [f"{figures['score']:.1e}", f"{figures['cells']:.5f}"]
             table.add_row(name, f"{size:.0f}", *cells, f"{seconds:.2f}")
     Console(width=100).print(table)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
@@ -79,7 +81,7 @@ def read_batches(folder, number, config):
     batches, limits = [], (config.image_min_size, config.image_max_size)
     paths = sorted(folder.glob("*.jpg"))[:number]
     images = [read_image(path) for path in paths]
-    images = [resize_image(i, resized_shape(*i.shape[:2], *limits)) for i in images]
+    images = [resize_image(i, resized_shape(*i.shape[:2], *limits, config.resize_style)) for i in images]
     largest = np.max([image.shape for image in images], axis=0)
     for image in images:
         batch = np.zeros((1, *largest), np.uint8)
@@ -131,12 +133,12 @@ def worst_agreement(found, expected):
     sys.path.insert(0, str(GOLDENS))
     from compare import agreement
 
-    results = [
-        agreement(_valid(ours), _valid(theirs))
-        for ours, theirs in zip(found, expected, strict=True)
-    ]
+    pairs = [(_valid(o), _valid(t)) for o, t in zip(found, expected, strict=True)]
+    results = [agreement(*pair) for pair in pairs]
+    loose = [agreement(*pair, box_iou=0.5, score_tolerance=0.1) for pair in pairs]
     return {
         "found": min(result["found"] for result in results),
+        "nearly": min(result["found"] for result in loose),
         "score": max(result["score"] for result in results),
         "cells": min(result["mask_cells"] for result in results),
     }
