@@ -31,8 +31,8 @@ def decode_images(data: tf.Tensor, config: MaskRCNNConfig) -> dict[str, tf.Tenso
 
     Raises:
         tf.errors.InvalidArgumentError: There is no file in the batch, or one is empty, no picture,
-            without pixels or cut off, and is named by its index; or the decoder finds that it is
-            broken, and names its size in bytes.
+            without pixels or cut off, and is named by its index. What only the decoder finds, say
+            a damaged PNG, it tells without the index.
 
     Example:
         >>> files = tf.stack([tf.io.read_file("photo.jpg")])

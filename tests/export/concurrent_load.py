@@ -1,9 +1,10 @@
 """Loads a SavedModel as a server would and sends it requests from several threads at once.
 
-    python concurrent_load.py SAVED_MODEL REQUESTS.npz REPORT.json
+    python concurrent_load.py SAVED_MODEL SIGNATURE REQUESTS.npz REPORT.json
 
-Each request is answered alone first, and then 200 of them by 4 threads. The report has how many
-answers differ, and the memory in MiB after each tenth of the requests.
+The requests are the signature's only input, one array each. Each is answered alone first, and then
+200 of them by 4 threads. The report has how many answers differ, and the memory in MiB after each
+tenth of the requests.
 """
 
 import concurrent.futures
@@ -28,12 +29,12 @@ def resident_mib():
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
-def main(model, requests, report):
-    serve = tf.saved_model.load(model).signatures["serving_default"]
+def main(model, signature, requests, report):
+    serve = tf.saved_model.load(model).signatures[signature]
     images = list(np.load(requests).values())
 
     def answer(index):
-        outputs = serve(images=tf.constant(images[index % len(images)]))
+        outputs = serve(tf.constant(images[index % len(images)]))
         return {name: value.numpy() for name, value in outputs.items()}
 
     alone = [answer(i) for i in range(len(images))]

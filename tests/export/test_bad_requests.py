@@ -31,13 +31,15 @@ def pixels():
     return cv2.resize(noise, (80, 64), interpolation=cv2.INTER_CUBIC)
 
 
+def write_turned(folder, orientation, pixels):
+    exif = PIL.Image.Exif()
+    exif[PIL.ExifTags.Base.Orientation] = orientation
+    PIL.Image.fromarray(pixels).save(folder / "photo.jpg", exif=exif, quality=95)
+    return folder / "photo.jpg"
+
+
 def write(folder, kind, pixels):
-    path = folder / ("photo.jpg" if kind == "turned" else "photo.png")
-    if kind == "turned":
-        exif = PIL.Image.Exif()
-        exif[PIL.ExifTags.Base.Orientation] = 6
-        PIL.Image.fromarray(pixels).save(path, exif=exif, quality=95)
-        return path
+    path = folder / "photo.png"
     alpha = np.full((*pixels.shape[:2], 1), 100, np.uint8)
     made = {
         "grey": lambda: pixels[:, :, 0],
@@ -49,9 +51,20 @@ def write(folder, kind, pixels):
     return path
 
 
-@pytest.mark.parametrize("kind", ["grey", "alpha", "turned", "one pixel", "8000x6000"])
+@pytest.mark.parametrize("kind", ["grey", "alpha", "one pixel", "8000x6000"])
 def test_unusual_pictures_are_answered_as_predict_answers(serve, model, tmp_path, pixels, kind):
-    path = write(tmp_path, kind, pixels)
+    check_answer(serve, model, write(tmp_path, kind, pixels))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_turned_pictures_are_answered_upright(serve, model, tmp_path, pixels, orientation):
+    path = write_turned(tmp_path, orientation, pixels)
+    found = check_answer(serve, model, path)
+    assert found.image_size == ((80, 64) if orientation >= 5 else (64, 80))
+
+
+def check_answer(serve, model, path):
+    """The answer is what `predict` finds, which is returned."""
     outputs = {k: v.numpy() for k, v in serve(tf.constant([path.read_bytes()])).items()}
     expected = model.predict([path], verbose=0)[0]
     count = outputs["num_detections"][0]
@@ -61,11 +74,22 @@ def test_unusual_pictures_are_answered_as_predict_answers(serve, model, tmp_path
     # Detections of nearly equal scores may change places.
     distance = np.abs(outputs["boxes"][0, :count, None] - expected.boxes[None]).max(-1)
     assert np.mean(distance.min(axis=1) < scale) > 0.9
+    return expected
 
 
-@pytest.mark.parametrize("data", [b"", b"no picture", b"\xff\xd8\xff\xe0 and no more"])
-def test_what_is_no_picture_is_refused_and_the_server_goes_on(serve, pixels, data):
-    good = cv2.imencode(".png", pixels)[1].tobytes()
+BAD = {
+    "nothing": lambda jpeg, png: b"",
+    "text": lambda jpeg, png: b"no picture",
+    "a photo cut off": lambda jpeg, png: jpeg[:-100],
+    "a picture cut off": lambda jpeg, png: png[:-100],
+    "a picture without pixels": lambda jpeg, png: png[:16] + bytes(8) + png[24:],
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_what_is_no_picture_is_refused_and_the_server_goes_on(serve, pixels, kind):
+    good, jpeg = (cv2.imencode(ending, pixels)[1].tobytes() for ending in (".png", ".jpg"))
+    data = BAD[kind](jpeg, good)
     before = serve(tf.constant([good]))
     with pytest.raises(tf.errors.InvalidArgumentError, match="image 1 of the batch"):
         serve(tf.constant([good, data]))
