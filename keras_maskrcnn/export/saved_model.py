@@ -72,7 +72,9 @@ def export_saved_model(
     check_size(model)
     path, policy = os.fspath(path), POLICIES[dtype] if dtype else model.dtype_policy
     module = tf.Module()
-    module.detect = freeze(_detection(_folded_copy(model, ROI_ALIGN[roi_align], policy)))
+    # Named, since a traced function does not keep the variables that it reads.
+    served = _folded_copy(model, ROI_ALIGN[roi_align], policy)
+    module.detect = freeze(_detection(served))
     endpoints = make_endpoints(module.detect, model.config, pasted_masks)
     with tempfile.TemporaryDirectory() as folder:
         module.class_names = tf.saved_model.Asset(write_class_names(model.config, folder))
