@@ -41,8 +41,8 @@ from keras_maskrcnn.training.schedules import WarmupMultiStep
 
 SIZE = 256
 CLASSES = ("triangle", "star", "ring", "cross")
-SCENE = km.data.shapes.Scene(number=(2, 7), radius=(0.08, 0.33), thickness=0.75, touching=0.5)
-STEPS, START_STEPS, EPOCHS = 800, 3000, 10  # an epoch is a line of the log
+SCENE = km.data.shapes.Scene(number=(2, 6), radius=(0.1, 0.38), thickness=0.85, touching=0.5)
+STEPS, START_STEPS, EPOCHS = 1000, 3000, 10  # an epoch is a line of the log
 BATCH_SIZE, START_BATCH_SIZE = 4, 8  # batch norms that train need more pictures
 EVALUATE_EVERY, BACKUP_EVERY = 2, 100
 # How many pictures of each set; a set's place here is its seed.

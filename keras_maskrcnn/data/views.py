@@ -59,10 +59,11 @@ class View(NamedTuple):
 
     def resize(self, short_side: tf.Tensor | float, longest_side: tf.Tensor | float) -> "View":
         """All of it at another size, that of `resized_shape` in `data.images`."""
+        # In float64, so that it rounds as Python does.
         sides = tf.cast(tf.stack([self.height, self.width]), tf.float64)
-        limits = (tf.cast(side, tf.float64) for side in (short_side, longest_side))
-        factors = next(limits) / tf.reduce_min(sides), next(limits) / tf.reduce_max(sides)
-        height, width = tf.unstack(tf.cast(_rounded(sides * tf.minimum(*factors)), tf.float32))
+        short_side, longest_side = (tf.cast(s, tf.float64) for s in (short_side, longest_side))
+        scale = tf.minimum(short_side / tf.reduce_min(sides), longest_side / tf.reduce_max(sides))
+        height, width = tf.unstack(tf.cast(_rounded(sides * scale), tf.float32))
         scale = tf.stack([self.width / width, self.height / height])
         matrix = self.matrix @ _affine(tf.linalg.diag(scale), tf.zeros(2))
         return self._replace(matrix=matrix, height=height, width=width)
@@ -94,7 +95,7 @@ class View(NamedTuple):
     def masks(self, masks: tf.Tensor, boxes: tf.Tensor, new_boxes: tf.Tensor) -> tf.Tensor:
         """Masks (N, M, M) uint8, cut out in boxes of the original, as in boxes of the view."""
         size = tf.shape(masks)[1:]
-        cells = tf.cast(size[::-1], tf.float32)
+        cells = tf.cast(size[0], tf.float32)
         scale = cells / tf.maximum(boxes[:, 2:] - boxes[:, :2], 1e-6)
         to_cells = _affine(tf.linalg.diag(scale), -boxes[:, :2] * scale)
         new_scale = (new_boxes[:, 2:] - new_boxes[:, :2]) / cells
@@ -119,50 +120,6 @@ def _affine(linear, shift):
     rows = tf.concat([linear, shift[..., None]], axis=-1)
     padding = [[0, 0]] * (rows.shape.rank - 2) + [[0, 1], [0, 0]]
     return tf.pad(rows, padding) + tf.constant([[0.0] * 3, [0.0] * 3, [0.0, 0.0, 1.0]])
-
-
-def _warp(images, view):
-    """The view of images (1, H, W, 3), one that may be rotated."""
-    # It samples single points, which would alias; so the image shrinks before.
-    area = tf.abs(tf.linalg.det(view.matrix[:2, :2]))
-    scale = tf.minimum(tf.math.rsqrt(area), 1.0)
-    height, width = tf.unstack(_rounded(scale * _sides(images)))
-    shrink = tf.linalg.diag(tf.stack([scale, scale, 1.0]))
-    images = _resample(images, View(tf.linalg.inv(shrink), height, width))
-    return _project(images, (shrink @ view.matrix)[None], view.size)
-
-
-def _warp(images, view):
-    """The view of images (1, H, W, 3), one that may be rotated."""
-    # It samples single points, which would alias; so the image shrinks before.
-    area = tf.abs(tf.linalg.det(view.matrix[:2, :2]))
-    scale = tf.minimum(tf.math.rsqrt(area), 1.0)
-    height, width = tf.unstack(_rounded(scale * _sides(images)))
-    shrink = tf.linalg.diag(tf.stack([scale, scale, 1.0]))
-    images = _resample(images, View(tf.linalg.inv(shrink), height, width))
-    return _project(images, (shrink @ view.matrix)[None], view.size)
-
-
-def _warp(images, view):
-    """The view of images (1, H, W, 3), one that may be rotated."""
-    # It samples single points, which would alias; so the image shrinks before.
-    area = tf.abs(tf.linalg.det(view.matrix[:2, :2]))
-    scale = tf.minimum(tf.math.rsqrt(area), 1.0)
-    height, width = tf.unstack(_rounded(scale * _sides(images)))
-    shrink = tf.linalg.diag(tf.stack([scale, scale, 1.0]))
-    images = _resample(images, View(tf.linalg.inv(shrink), height, width))
-    return _project(images, (shrink @ view.matrix)[None], view.size)
-
-
-def _warp(images, view):
-    """The view of images (1, H, W, 3), one that may be rotated."""
-    # It samples single points, which would alias; so the image shrinks before.
-    area = tf.abs(tf.linalg.det(view.matrix[:2, :2]))
-    scale = tf.minimum(tf.math.rsqrt(area), 1.0)
-    height, width = tf.unstack(_rounded(scale * _sides(images)))
-    shrink = tf.linalg.diag(tf.stack([scale, scale, 1.0]))
-    images = _resample(images, View(tf.linalg.inv(shrink), height, width))
-    return _project(images, (shrink @ view.matrix)[None], view.size)
 
 
 def _warp(images, view):
