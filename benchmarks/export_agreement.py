@@ -81,7 +81,9 @@ def read_batches(folder, number, config):
     batches, limits = [], (config.image_min_size, config.image_max_size)
     paths = sorted(folder.glob("*.jpg"))[:number]
     images = [read_image(path) for path in paths]
-    images = [resize_image(i, resized_shape(*i.shape[:2], *limits, config.resize_style)) for i in images]
+    images = [
+        resize_image(i, resized_shape(*i.shape[:2], *limits, config.resize_style)) for i in images
+    ]
     largest = np.max([image.shape for image in images], axis=0)
     for image in images:
         batch = np.zeros((1, *largest), np.uint8)
