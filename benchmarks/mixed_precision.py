@@ -8,7 +8,8 @@ far its running mean is at most after the first ten steps. The control shows wha
 float32 from first weights that were rounded to bfloat16. Steps are skipped where float16 overflows.
 
 The second leaves chance out: at each step of the float32 run the losses are computed in half
-precision too, with its weights, its batch and its samples.
+precision too, with its weights, its batch and its samples. Which proposals are sampled turns on
+their last digits; with `--regions 2000` all of them are.
 
 The photos are those of `../shared/data/coco_tiny`.
 """
@@ -31,15 +32,16 @@ RUNS = ("float32", "mixed_bfloat16", "mixed_float16", "control")
 SETTLED = 10  # steps after which a running mean is compared
 
 
-def make_model(policy: str, photos: km.data.CocoDataset, side: int) -> km.MaskRCNN:
+def make_model(policy: str, photos: km.data.CocoDataset, args: argparse.Namespace) -> km.MaskRCNN:
     """The demo's model for the classes of the photos."""
     return km.MaskRCNN(
         "demo_shapes",
         num_classes=len(photos.class_names),
         class_names=photos.class_names,
-        image_min_size=side * 3 // 4,
-        image_max_size=side,
+        image_min_size=args.side * 3 // 4,
+        image_max_size=args.side,
         dtype=policy,
+        **({"box_batch_size_per_image": args.regions} if args.regions else {}),
     )
 
 
@@ -50,7 +52,7 @@ def losses(run: str, args: argparse.Namespace, followers=()) -> dict[str, dict[s
     """
     keras.utils.set_random_seed(args.seed)
     photos = km.data.CocoDataset(DATA / "annotations/instances_train2017.json", DATA / "train2017")
-    model = make_model("float32" if run == "control" else run, photos, args.side)
+    model = make_model("float32" if run == "control" else run, photos, args)
     if run == "control":
         for weight in model.trainable_weights:
             weight.assign(tf.cast(tf.cast(weight, tf.bfloat16), tf.float32))
@@ -59,7 +61,7 @@ def losses(run: str, args: argparse.Namespace, followers=()) -> dict[str, dict[s
     batches = photos.batches(
         model.config, batch_size=args.batch_size, training=True, seed=args.seed
     ).repeat()
-    following = {policy: make_model(policy, photos, args.side) for policy in followers}
+    following = {policy: make_model(policy, photos, args) for policy in followers}
     functions = {policy: tf.function(other.training_losses) for policy, other in following.items()}
     rows = {name: [] for name in (run, *followers)}
     for x, y in batches.take(args.steps):
@@ -106,6 +108,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--side", type=int, default=256, help="longest side of an image, pixels")
     parser.add_argument("--batch-size", type=int, default=2)
+    parser.add_argument(
+        "--regions", type=int, help="sampled an image (default: the config's); 2000 takes them all"
+    )
     parser.add_argument("--optimizer", choices=("sgd", "adamw"), default="sgd")
     parser.add_argument("--learning-rate", type=float, default=0.005)
     parser.add_argument("--seed", type=int, default=0)
