@@ -11,7 +11,7 @@ detections. A training step is forward, backward and SGD on one photo at 800 pix
 and all that follows trained, batch norm in training mode, as the peer has it. Weights and photos
 are those of `../shared/bench/peer.py`; 2 threads. Each run is a process of its own, the two sides
 take turns, and the figures are medians over the turns of a turn's median; memory is the peak of a
-process.
+process. Ours loads its weights from a `.keras` file that was made before.
 """
 
 import argparse
@@ -21,6 +21,7 @@ import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 
 SHARED = pathlib.Path(__file__).resolve().parents[2] / "shared"
@@ -28,13 +29,19 @@ THREADS = 2
 GOLDEN = "torchvision_mask_rcnn_r50_fpn"
 
 
-def inference(golden, dtype):
-    """A function that finds the objects in the photo, and what it found."""
-    import cv2
+def save_model(path, work, golden, dtype):
+    """Writes the model with the golden's weights."""
     from parity import GOLDENS, Golden
 
-    model = Golden(GOLDENS, golden).model(dtype=dtype)
-    photo = cv2.imread(str(GOLDENS / "images/crowd_800.png"))[:, :, ::-1]
+    trained = {"norm": "batch_norm", "freeze_at": 2} if work == "train" else {}
+    Golden(GOLDENS, golden).model(dtype=dtype, **trained).save(path)
+
+
+def inference(model):
+    """A function that finds the objects in the photo, and what it found."""
+    import cv2
+
+    photo = cv2.imread(str(SHARED / "goldens/images/crowd_800.png"))[:, :, ::-1]
     found = {}
 
     def run():
@@ -44,14 +51,12 @@ def inference(golden, dtype):
     return run, found
 
 
-def train(golden, dtype):
+def train(model):
     """A function that takes a training step, and its losses."""
     import keras
-    from parity import GOLDENS, Golden
 
     import keras_maskrcnn as km
 
-    model = Golden(GOLDENS, golden).model(dtype=dtype, norm="batch_norm", freeze_at=2)
     folder = SHARED / "data/coco_tiny"
     photos = km.data.CocoDataset(
         folder / "annotations/instances_train2017.json", folder / "train2017"
@@ -68,13 +73,16 @@ def train(golden, dtype):
     return run, losses
 
 
-def measure(work, golden, dtype, runs):
+def measure(work, path, runs):
     """The figures of this process: median seconds of the runs after the first, and peak memory."""
+    import keras
     import tensorflow as tf
+
+    import keras_maskrcnn  # noqa: F401, for the classes of the model
 
     tf.config.threading.set_intra_op_parallelism_threads(THREADS)
     start = time.perf_counter()
-    run, result = {"inference": inference, "train": train}[work](golden, dtype)
+    run, result = {"inference": inference, "train": train}[work](keras.models.load_model(path))
     built = time.perf_counter()
     run()
     first = time.perf_counter()
@@ -126,23 +134,29 @@ def parse_arguments():
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--turns", type=int, default=1)
-    parser.add_argument("--alone", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--model", type=pathlib.Path, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
 def main():
     args = parse_arguments()
     policy = "float32" if args.dtype == "float32" else "mixed_bfloat16"
-    if args.alone:
-        print(json.dumps(measure(args.work, args.golden, policy, args.runs)))
+    if args.model and args.model.exists():
+        print(json.dumps(measure(args.work, args.model, args.runs)))
         return
-    commands = {"keras_maskrcnn": [sys.executable, *sys.argv, "--alone"]}
-    if args.peer:
-        work = {"inference": "infer"}.get(args.work, args.work)
-        half = ["--bf16"] if args.dtype == "bfloat16" else []
-        peer = SHARED / "bench/peer.py"
-        commands["torchvision"] = [args.peer, peer, work, "--runs", args.runs, *half]
-    figures = take_turns(commands, args.turns)
+    if args.model:
+        save_model(args.model, args.work, args.golden, policy)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        ours = [sys.executable, *sys.argv, "--model", f"{folder}/m.keras"]
+        subprocess.run(ours, check=True, capture_output=True)
+        commands = {"keras_maskrcnn": ours}
+        if args.peer:
+            work = {"inference": "infer"}.get(args.work, args.work)
+            half = ["--bf16"] if args.dtype == "bfloat16" else []
+            peer = SHARED / "bench/peer.py"
+            commands["torchvision"] = [args.peer, peer, work, "--runs", args.runs, *half]
+        figures = take_turns(commands, args.turns)
     for side, (seconds, peak) in figures.items():
         ratio = f", {seconds / figures['torchvision'][0]:.2f} of torchvision" if args.peer else ""
         print(f"{args.work} {args.dtype} {side:<16}{seconds:7.2f} s{ratio}, {peak:.0f} MiB at most")

@@ -283,9 +283,9 @@ class MaskRCNN(keras.Model):
         gt_valid = gt_classes >= 0
         targets = anchor_targets(tf.concat(anchors, 0), gt_boxes, gt_valid, c, self._next_seed())
         sampled = targets.sample
+        levels = [features[level] for level in c.levels]
         losses = rpn_losses(
-            tf.gather(tf.concat(logits, 1), sampled.indices, batch_dims=1),
-            tf.gather(tf.concat(deltas, 1), sampled.indices, batch_dims=1),
+            *self.rpn_head.at_anchors(levels, sampled.indices, c.rpn_batch_size_per_image),
             targets.deltas,
             sampled.foreground,
             sampled.valid,

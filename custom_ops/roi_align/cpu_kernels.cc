@@ -294,6 +294,7 @@ void Backward(const Problem& p, const T* const* features, const float* boxes, co
       const int64_t image_begin = (int64_t)band.image * p.height[band.level] * row_values;
       const int64_t count = (band.last_row - band.first_row) * row_values;
       T* gradient = gradients[band.level] + image_begin + band.first_row * row_values;
+      const T* map = p.pooling == kAlignAverage ? nullptr : features[band.level] + image_begin;
       Sum* held;
       if constexpr (std::is_same_v<T, Sum>) {
         held = gradient;
@@ -308,8 +309,8 @@ void Backward(const Problem& p, const T* const* features, const float* boxes, co
             !Reaches(regions[i], band.first_row, band.last_row)) {
           continue;
         }
-        pooler.AddGradient(regions[i], features[band.level] + image_begin,
-                           upstream + i * region_values, band.first_row, band.last_row, held);
+        pooler.AddGradient(regions[i], map, upstream + i * region_values, band.first_row,
+                           band.last_row, held);
       }
       if constexpr (!std::is_same_v<T, Sum>) Loops<T>(instructions).narrow(held, count, gradient);
     }

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "cpu_kernels.h"
 #include "tensorflow/core/framework/op_kernel.h"
+#include "tensorflow/core/framework/tensor_util.h"
 #ifdef KERAS_MASKRCNN_CUDA
 #include "cuda_kernels.h"
 #include "xla/stream_executor/stream.h"
@@ -86,14 +87,21 @@ Status ReadAttributes(OpKernelConstruction* c, bool is_pool, roi::Problem* p) {
 
 bool FitsInt(int64_t value) { return value <= std::numeric_limits<int>::max(); }
 
+std::vector<TensorShape> ShapesOf(const OpInputList& features) {
+  std::vector<TensorShape> shapes;
+  for (int i = 0; i < features.size(); ++i) shapes.push_back(features[i].shape());
+  return shapes;
+}
+
 // The problem with the shapes of the inputs, once they are found to fit together.
-Status ReadShapes(const OpInputList& features, const Tensor& boxes, roi::Problem* p) {
+Status ReadShapes(const std::vector<TensorShape>& features, const Tensor& boxes,
+                  roi::Problem* p) {
   if (boxes.dims() != 3 || boxes.dim_size(2) != 4) {
     return InvalidArgument("boxes must be (batch, regions, 4), got ",
                            boxes.shape().DebugString());
   }
-  for (int i = 0; i < features.size(); ++i) {
-    const TensorShape& shape = features[i].shape();
+  for (size_t i = 0; i < features.size(); ++i) {
+    const TensorShape& shape = features[i];
     if (shape.dims() != 4) {
       return InvalidArgument("features[", i, "] must be (batch, height, width, channels), got ",
                              shape.DebugString());
@@ -143,11 +151,13 @@ struct Stored<Eigen::bfloat16> {
   using Type = roi::BFloat16;
 };
 
+// A pointer to each level's map; none where a gradient has no need of them.
 template <typename T>
-std::vector<const typename Stored<T>::Type*> Maps(const OpInputList& features) {
-  std::vector<const typename Stored<T>::Type*> maps;
+std::vector<const typename Stored<T>::Type*> Maps(const roi::Problem& p,
+                                                  const OpInputList& features) {
+  std::vector<const typename Stored<T>::Type*> maps(p.levels);
   for (int i = 0; i < features.size(); ++i) {
-    maps.push_back(static_cast<const typename Stored<T>::Type*>(features[i].data()));
+    maps[i] = static_cast<const typename Stored<T>::Type*>(features[i].data());
   }
   return maps;
 }
@@ -168,7 +178,7 @@ struct CpuPooling {
 
   static Status Forward(OpKernelContext* c, const roi::Problem& p, const OpInputList& features,
                         const Tensor& boxes, Tensor* pooled) {
-    roi::Forward(p, Maps<T>(features).data(), boxes.flat<float>().data(),
+    roi::Forward(p, Maps<T>(p, features).data(), boxes.flat<float>().data(),
                  static_cast<Value*>(pooled->data()), ThreadPool(c));
     return OkStatus();
   }
@@ -178,7 +188,7 @@ struct CpuPooling {
                          const std::vector<void*>& gradients) {
     std::vector<Value*> maps;
     for (void* gradient : gradients) maps.push_back(static_cast<Value*>(gradient));
-    roi::Backward(p, Maps<T>(features).data(), boxes.flat<float>().data(),
+    roi::Backward(p, Maps<T>(p, features).data(), boxes.flat<float>().data(),
                   static_cast<const Value*>(upstream.data()), maps.data(), ThreadPool(c));
     return OkStatus();
   }
@@ -207,15 +217,15 @@ Status CheckLaunch(int cuda_error) {
 
 template <typename T>
 struct CudaPooling {
-  static std::vector<const void*> Pointers(const OpInputList& features) {
-    std::vector<const void*> pointers;
-    for (int i = 0; i < features.size(); ++i) pointers.push_back(features[i].data());
+  static std::vector<const void*> Pointers(const roi::Problem& p, const OpInputList& features) {
+    std::vector<const void*> pointers(p.levels);
+    for (int i = 0; i < features.size(); ++i) pointers[i] = features[i].data();
     return pointers;
   }
 
   static Status Forward(OpKernelContext* c, const roi::Problem& p, const OpInputList& features,
                         const Tensor& boxes, Tensor* pooled) {
-    return CheckLaunch(roi_forward_cuda(&p, kDataType<T>, Pointers(features).data(),
+    return CheckLaunch(roi_forward_cuda(&p, kDataType<T>, Pointers(p, features).data(),
                                         boxes.flat<float>().data(), pooled->data(),
                                         CudaStream(c)));
   }
@@ -226,7 +236,7 @@ struct CudaPooling {
     Tensor workspace;
     const int64_t bytes = (int64_t)roi_backward_cuda_workspace(&p, kDataType<T>);
     TF_RETURN_IF_ERROR(c->allocate_temp(tensorflow::DT_UINT8, TensorShape({bytes}), &workspace));
-    return CheckLaunch(roi_backward_cuda(&p, kDataType<T>, Pointers(features).data(),
+    return CheckLaunch(roi_backward_cuda(&p, kDataType<T>, Pointers(p, features).data(),
                                          boxes.flat<float>().data(), upstream.data(),
                                          gradients.data(), workspace.data(), CudaStream(c)));
   }
@@ -246,7 +256,7 @@ class ForwardOp : public OpKernel {
     OpInputList features;
     OP_REQUIRES_OK(c, c->input_list("features", &features));
     const Tensor& boxes = c->input(p.levels);
-    OP_REQUIRES_OK(c, ReadShapes(features, boxes, &p));
+    OP_REQUIRES_OK(c, ReadShapes(ShapesOf(features), boxes, &p));
     TensorShape shape;
     OP_REQUIRES_OK(c, TensorShape::BuildTensorShape(
                           {p.batch, p.regions, p.output_size, p.output_size, p.channels}, &shape));
@@ -269,21 +279,32 @@ class BackwardOp : public OpKernel {
 
   void Compute(OpKernelContext* c) override {
     roi::Problem p = attributes_;
-    OpInputList features;
+    OpInputList features, shape_tensors;
+    const Tensor *boxes, *upstream;
     OP_REQUIRES_OK(c, c->input_list("features", &features));
-    const Tensor &boxes = c->input(p.levels), &upstream = c->input(p.levels + 1);
-    OP_REQUIRES_OK(c, ReadShapes(features, boxes, &p));
-    OP_REQUIRES(c, upstream.shape() == PooledShape(p),
+    OP_REQUIRES_OK(c, c->input_list("shapes", &shape_tensors));
+    OP_REQUIRES_OK(c, c->input("boxes", &boxes));
+    OP_REQUIRES_OK(c, c->input("upstream", &upstream));
+    std::vector<TensorShape> shapes(p.levels);
+    for (int i = 0; i < p.levels; ++i) {
+      OP_REQUIRES_OK(c, tensorflow::tensor::MakeShape(shape_tensors[i], &shapes[i]));
+    }
+    OP_REQUIRES_OK(c, ReadShapes(shapes, *boxes, &p));
+    if (p.pooling != roi::kAlignAverage || features.size() > 0) {
+      OP_REQUIRES(c, ShapesOf(features) == shapes,
+                  InvalidArgument("features must have the given shapes"));
+    }
+    OP_REQUIRES(c, upstream->shape() == PooledShape(p),
                 InvalidArgument("upstream must be ", PooledShape(p).DebugString(), ", got ",
-                                upstream.shape().DebugString()));
+                                upstream->shape().DebugString()));
     std::vector<void*> gradients;
     for (int i = 0; i < p.levels; ++i) {
       Tensor* gradient = nullptr;
-      OP_REQUIRES_OK(c, c->allocate_output(i, features[i].shape(), &gradient));
+      OP_REQUIRES_OK(c, c->allocate_output(i, shapes[i], &gradient));
       gradients.push_back(gradient->data());
     }
     if (p.batch == 0 || p.channels == 0) return;
-    OP_REQUIRES_OK(c, Pooling::Backward(c, p, features, boxes, upstream, gradients));
+    OP_REQUIRES_OK(c, Pooling::Backward(c, p, features, *boxes, *upstream, gradients));
   }
 
  private:
@@ -295,12 +316,12 @@ class BackwardOp : public OpKernel {
       Name("KerasMaskrcnn>RoiAlign").Device(DEVICE).TypeConstraint<T>("T"),                     \
       ForwardOp<POOLING<T>, false>);                                                            \
   REGISTER_KERNEL_BUILDER(                                                                      \
-      Name("KerasMaskrcnn>RoiAlignGrad").Device(DEVICE).TypeConstraint<T>("T"),                 \
+      Name("KerasMaskrcnn>RoiAlignGrad").Device(DEVICE).TypeConstraint<T>("T").HostMemory("shapes"), \
       BackwardOp<POOLING<T>, false>);                                                           \
   REGISTER_KERNEL_BUILDER(Name("KerasMaskrcnn>RoiPool").Device(DEVICE).TypeConstraint<T>("T"),  \
                           ForwardOp<POOLING<T>, true>);                                         \
   REGISTER_KERNEL_BUILDER(                                                                      \
-      Name("KerasMaskrcnn>RoiPoolGrad").Device(DEVICE).TypeConstraint<T>("T"),                  \
+      Name("KerasMaskrcnn>RoiPoolGrad").Device(DEVICE).TypeConstraint<T>("T").HostMemory("shapes"), \
       BackwardOp<POOLING<T>, true>);
 
 REGISTER(tensorflow::DEVICE_CPU, CpuPooling, float)

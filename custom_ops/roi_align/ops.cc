@@ -41,13 +41,27 @@ Status ForwardShape(InferenceContext* c) {
 }
 
 Status BackwardShape(InferenceContext* c) {
-  int levels;
+  int levels, num_features;
   TF_RETURN_IF_ERROR(c->GetAttr("levels", &levels));
-  for (int level = 0; level < levels; ++level) c->set_output(level, c->input(level));
+  TF_RETURN_IF_ERROR(c->GetAttr("num_features", &num_features));
+  for (int level = 0; level < levels; ++level) {
+    ShapeHandle shape;
+    TF_RETURN_IF_ERROR(c->MakeShapeFromShapeTensor(1 + num_features + level, &shape));
+    c->set_output(level, shape);
+  }
   return OkStatus();
 }
 
 }  // namespace
+
+// Inputs of the gradients. A mean's needs the shapes of the features alone, which may be freed.
+#define GRADIENT_INPUTS                                 \
+  Attr("num_features: int >= 0")                        \
+      .Input("upstream: T")                             \
+      .Input("features: num_features * T")              \
+      .Input("shapes: levels * int32")                  \
+      .Input("boxes: float")                            \
+      .Output("gradients: levels * T")
 
 // The attributes that both transforms have.
 #define POOLING_ATTRS                                  \
@@ -81,11 +95,7 @@ aggregation: What becomes of the samples of a bin.
 )doc");
 
 REGISTER_OP("KerasMaskrcnn>RoiAlignGrad")
-    .POOLING_ATTRS.ALIGN_ATTRS.Input("features: levels * T")
-    .Input("boxes: float")
-    .Input("upstream: T")
-    .Output("gradients: levels * T")
-    .SetShapeFn(BackwardShape);
+    .POOLING_ATTRS.ALIGN_ATTRS.GRADIENT_INPUTS.SetShapeFn(BackwardShape);
 
 REGISTER_OP("KerasMaskrcnn>RoiPool")
     .POOLING_ATTRS.Input("features: levels * T")
@@ -95,8 +105,4 @@ REGISTER_OP("KerasMaskrcnn>RoiPool")
     .Doc("RoIPool over a feature pyramid (Fast R-CNN, section 2.1); see RoiAlign.");
 
 REGISTER_OP("KerasMaskrcnn>RoiPoolGrad")
-    .POOLING_ATTRS.Input("features: levels * T")
-    .Input("boxes: float")
-    .Input("upstream: T")
-    .Output("gradients: levels * T")
-    .SetShapeFn(BackwardShape);
+    .POOLING_ATTRS.GRADIENT_INPUTS.SetShapeFn(BackwardShape);

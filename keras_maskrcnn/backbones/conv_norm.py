@@ -31,6 +31,7 @@ class ConvNorm(keras.layers.Layer):
     Call arguments:
         inputs: (B, H, W, C) features.
         training: Whether a `"batch_norm"` uses and updates the statistics of the batch.
+        padding: `"VALID"` for none.
 
     Example:
         >>> ConvNorm(8, 3, strides=2, norm="group_norm", activation="relu")
@@ -88,26 +89,26 @@ class ConvNorm(keras.layers.Layer):
         else:
             self.norm.build((None, None, None, self.filters))
 
-    def call(self, inputs, training=False):
+    def call(self, inputs, training=False, padding="SAME"):
         kernel, bias = self.kernel, self.bias
         folded = isinstance(self.norm, FusedBatchNorm | FrozenBatchNorm)
         folded = folded and not self.norm.uses_batch_statistics(training)
         if folded:
             scale, bias = self.norm.affine()
             kernel = kernel * scale
-        outputs = self._convolve(inputs, tf.cast(kernel, self.compute_dtype))
+        outputs = self._convolve(inputs, tf.cast(kernel, self.compute_dtype), padding)
         if bias is not None:
             outputs = tf.nn.bias_add(outputs, tf.cast(bias, self.compute_dtype))
         if self.norm is not None and not folded:
             outputs = self.norm(outputs, training=training)
         return self.activation(outputs)
 
-    def _convolve(self, inputs, kernel):
+    def _convolve(self, inputs, kernel, padding):
         convolve = tf.nn.conv2d
         if self.groups > 1 and not _has_gradients_of_groups():
             convolve = _grouped_convolution
-        if self.strides == 1:
-            return convolve(inputs, kernel, 1, "SAME")
+        if self.strides == 1 or padding == "VALID":
+            return convolve(inputs, kernel, self.strides, padding)
         # oneDNN has gradients for "VALID", not for explicit padding.
         margin = self.kernel_size // 2
         inputs = tf.pad(inputs, [[0, 0], [margin, margin], [margin, margin], [0, 0]])

@@ -50,12 +50,11 @@ class ProblemLog:
         """Adds a problem if it is new.
 
         Raises:
-            ValueError: With it, too much is broken; see `check`.
+            ValueError: Something is lost by it, and too much is broken; see `check`.
         """
-        if problem not in self._problems:
-            self._insert(problem)
-            if problem.lost:
-                self.check()
+        self._insert(problem)
+        if problem.lost:  # known ones too: of several reading threads each must stop
+            self.check()
 
     def counts(self) -> dict[str, tuple[int, int]]:
         """How many cannot be used, and of how many, for `"image"` and for `"annotation"`."""

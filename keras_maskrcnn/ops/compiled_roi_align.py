@@ -88,16 +88,25 @@ def roi_pool(
 
 @tf.RegisterGradient("KerasMaskrcnn>RoiAlign")
 def _roi_align_gradient(op, upstream):
-    return _gradient(load().ops.keras_maskrcnn_roi_align_grad, op, upstream, ALIGN_ATTRIBUTES)
+    gradient_op = load().ops.keras_maskrcnn_roi_align_grad
+    # A mean's gradient has no need of the features, which then need not be kept for it.
+    read = op.inputs[:-1] if op.get_attr("aggregation") == b"max" else []
+    return _gradient(gradient_op, op, upstream, ALIGN_ATTRIBUTES, read)
 
 
 @tf.RegisterGradient("KerasMaskrcnn>RoiPool")
 def _roi_pool_gradient(op, upstream):
-    return _gradient(load().ops.keras_maskrcnn_roi_pool_grad, op, upstream, ATTRIBUTES)
+    gradient_op = load().ops.keras_maskrcnn_roi_pool_grad
+    return _gradient(gradient_op, op, upstream, ATTRIBUTES, op.inputs[:-1])
 
 
-def _gradient(gradient_op, op, upstream, attributes):
-    *features, boxes = op.inputs
-    attributes = {name: op.get_attr(name) for name in attributes}
-    gradients = gradient_op(features=features, boxes=boxes, upstream=upstream, **attributes)
+def _gradient(gradient_op, op, upstream, attributes, features):
+    *levels, boxes = op.inputs
+    gradients = gradient_op(
+        features=features,
+        shapes=[tf.shape(level) for level in levels],
+        boxes=boxes,
+        upstream=upstream,
+        **{name: op.get_attr(name) for name in attributes},
+    )
     return [*gradients, None]

@@ -1,9 +1,14 @@
 """The head of the region proposal network (Faster R-CNN, 3.1)."""
 
+from collections.abc import Sequence
+
 import keras
 import tensorflow as tf
 
 from keras_maskrcnn.backbones.conv_norm import ConvNorm
+from keras_maskrcnn.rpn.patches import cut_out_patches
+
+MOST_PATCHES = 4096  # an image, of 3x3 cells: 38 MB of 256 channels
 
 
 @keras.saving.register_keras_serializable(package="keras_maskrcnn")
@@ -50,7 +55,45 @@ class RPNHead(keras.layers.Layer):
         hidden = features
         for conv in self.convs:
             hidden = conv(hidden)
-        batch = tf.shape(features)[0]
+        return self._predict(hidden, tf.shape(features)[0])
+
+    def at_anchors(
+        self, features: Sequence[tf.Tensor], indices: tf.Tensor, most: int
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Logits (B, S) and deltas (B, S, 4) of some of the anchors, as `call` gives them.
+
+        The gradients of a loss over few anchors go through the surroundings of these alone;
+        through the outputs of `call` they would go, nearly all of them zero, over whole maps.
+
+        Args:
+            features: (B, H_i, W_i, channels) of each level.
+            indices: (B, S) int32 into the anchors of all levels.
+            most: S at most; of very many the surroundings would be larger than the maps.
+        """
+        if most > MOST_PATCHES:
+            return self._from_maps(features, indices)
+        return self._from_patches(features, indices)
+
+    def _from_patches(self, features, indices):
+        size = 2 * self.conv_depth + 1
+        hidden, inside = cut_out_patches(features, indices // self.anchors_per_cell, size)
+        for conv in self.convs:
+            inside = inside[:, 1:-1, 1:-1]
+            # The next convolution sees zeros outside of a map, as it does when run over the map.
+            hidden = conv(hidden, padding="VALID") * tf.cast(inside, hidden.dtype)
+        batch, number = tf.unstack(tf.shape(indices))
+        logits, deltas = self._predict(hidden, batch)
+        chosen = tf.range(number) * self.anchors_per_cell + indices % self.anchors_per_cell
+        return tf.gather(logits, chosen, batch_dims=1), tf.gather(deltas, chosen, batch_dims=1)
+
+    def _from_maps(self, features, indices):
+        logits, deltas = zip(*(self(level) for level in features), strict=True)
+        return (
+            tf.gather(tf.concat(logits, 1), indices, batch_dims=1),
+            tf.gather(tf.concat(deltas, 1), indices, batch_dims=1),
+        )
+
+    def _predict(self, hidden, batch):
         logits = tf.reshape(self.objectness(hidden), [batch, -1])
         deltas = tf.reshape(self.deltas(hidden), [batch, -1, 4])
         return logits, deltas

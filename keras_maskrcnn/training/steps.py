@@ -18,7 +18,9 @@ def train_step(model: keras.Model, data) -> dict[str, tf.Tensor]:
         scaled = model.optimizer.scale_loss(losses["loss"])
     weights = model.trainable_weights
     gradients = tape.gradient(scaled, weights)
-    model.optimizer.apply_gradients(zip(gradients, weights, strict=True))
+    # Else decay and momentum of each weight are computed first, and kept until its gradient comes.
+    with tf.control_dependencies([gradient for gradient in gradients if gradient is not None]):
+        model.optimizer.apply_gradients(zip(gradients, weights, strict=True))
     return _track(model, losses, x["images"])
 
 

@@ -132,8 +132,9 @@ def load_model(model_class: type[keras.Model], path: str | os.PathLike, **overri
     Args:
         model_class: `MaskRCNN`.
         path: See `read_checkpoint`.
-        **overrides: Fields of the config to change. With another `num_classes` than the
-            checkpoint's the last layers of the heads start anew.
+        **overrides: Fields of the config to change, and keywords of the model such as
+            `dtype="mixed_bfloat16"`. With another `num_classes` than the checkpoint's the last
+            layers of the heads start anew.
 
     Raises:
         ValueError: Not a checkpoint of a model of this package, or one of another shape than the
@@ -144,7 +145,7 @@ def load_model(model_class: type[keras.Model], path: str | os.PathLike, **overri
     """
     checkpoint = read_checkpoint(path)
     fields = checkpoint.config()
-    model = model_class({**fields, **overrides})
+    model = model_class(fields, **overrides)
     num_classes = fields.get("num_classes", model.config.num_classes)  # of a backbone, none
     transfer_weights(model, num_classes, checkpoint.load_into)
     return model

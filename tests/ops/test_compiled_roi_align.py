@@ -55,7 +55,22 @@ def test_wrong_types_are_refused(compiled_op, name):
 def test_upstream_of_another_shape(compiled_op):
     with pytest.raises(tf.errors.InvalidArgumentError, match="upstream must be"):
         compiled_op.keras_maskrcnn_roi_align_grad(
-            features=[FEATURES], boxes=BOXES, upstream=np.ones((2, 5, 7, 6, 3)), **ATTRIBUTES
+            features=[],
+            shapes=[FEATURES.shape],
+            boxes=BOXES,
+            upstream=np.ones((2, 5, 7, 6, 3), FEATURES.dtype),
+            **ATTRIBUTES,
+        )
+
+
+def test_the_largest_of_a_bin_is_not_found_without_features(compiled_op):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="features must have the given shapes"):
+        compiled_op.keras_maskrcnn_roi_align_grad(
+            features=[],
+            shapes=[FEATURES.shape],
+            boxes=BOXES,
+            upstream=np.ones((2, 5, 7, 7, FEATURES.shape[-1]), FEATURES.dtype),
+            **ATTRIBUTES | {"aggregation": "max"},
         )
 
 
@@ -95,7 +110,8 @@ def test_gradients_do_not_depend_on_the_run(compiled_op):
     corners = rng.uniform(0, 280, (2, 300, 2, 2))
     boxes = np.sort(corners, axis=2).reshape(2, 300, 4).astype(np.float32)
     upstream = rng.normal(size=(2, 300, 7, 7, 24)).astype(np.float32)
-    arguments = {"features": [features], "boxes": boxes, "upstream": upstream, **ATTRIBUTES}
+    arguments = {"features": [], "shapes": [features.shape], "boxes": boxes, **ATTRIBUTES}
+    arguments["upstream"] = upstream
     first, *others = (
         compiled_op.keras_maskrcnn_roi_align_grad(**arguments)[0].numpy() for _ in range(5)
     )
@@ -180,3 +196,23 @@ except RuntimeError as error:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.count("keras-maskrcnn build-ops") == 2
     assert "refused: portable" in done.stdout
+
+
+@pytest.mark.parametrize("aggregation", ["average", "max"])
+def test_gradients_in_a_graph(compiled_op, aggregation):
+    """The shapes are known before it runs, and a mean's gradient does not keep the features."""
+
+    @tf.function(input_signature=[tf.TensorSpec((2, None, 8, 3))])
+    def gradient(features):
+        with tf.GradientTape() as tape:
+            tape.watch(features)
+            pooled = roi_align(
+                [features], BOXES, [4], 7, aggregation=aggregation, implementation="compiled"
+            )
+        return tape.gradient(pooled, features)
+
+    function = gradient.get_concrete_function()
+    assert function.outputs[0].shape.as_list() == [2, None, 8, 3]
+    (op,) = [op for op in function.graph.get_operations() if op.type.endswith("RoiAlignGrad")]
+    assert op.get_attr("num_features") == (aggregation == "max")
+    np.testing.assert_allclose(tf.reduce_sum(gradient(FEATURES)), 2 * 5 * 49 * 3, rtol=1e-5)

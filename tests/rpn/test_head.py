@@ -1,6 +1,7 @@
 """The RPN's head: its layout must be that of the anchors."""
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from keras_maskrcnn.rpn import RPNHead
@@ -61,3 +62,38 @@ def test_convolutions_follow_each_other():
     expected = hidden @ head.objectness.kernel.numpy()[0, 0]
     np.testing.assert_allclose(logits, expected.reshape(1, -1), atol=1e-5)
     assert RPNHead.from_config(head.get_config()).conv_depth == 2
+
+
+@pytest.mark.parametrize("most", [200, 10_000])
+@pytest.mark.parametrize("depth", [1, 2])
+def test_some_anchors_as_all(most, depth):
+    """Outputs and gradients, for few anchors and where there may be very many."""
+    number = 200
+    head = RPNHead(8, anchors_per_cell=3, conv_depth=depth)
+    levels = [tf.constant(random_features(2, *shape, 8)) for shape in ((9, 7), (4, 5), (1, 2))]
+    head(levels[0])
+    for conv in head.convs:
+        conv.bias.assign(np.linspace(-1, 1, 8))
+    rng = np.random.default_rng(0)
+    indices = tf.constant(rng.integers(0, (63 + 20 + 2) * 3, (2, number)), tf.int32)
+    weights = tf.constant(rng.normal(size=(2, number, 5)), tf.float32)
+
+    def of_all():
+        logits, deltas = zip(*(head(level) for level in levels), strict=True)
+        outputs = tf.concat([tf.concat(logits, 1)[..., None], tf.concat(deltas, 1)], -1)
+        return tf.gather(outputs, indices, batch_dims=1)
+
+    def of_some():
+        logits, deltas = head.at_anchors(levels, indices, most)
+        return tf.concat([logits[..., None], deltas], -1)
+
+    results = []
+    for function in (of_all, of_some):
+        with tf.GradientTape() as tape:
+            tape.watch(levels)
+            outputs = tf.function(function)()
+            loss = tf.reduce_sum(outputs * weights)
+        gradients = tape.gradient(loss, [*levels, *head.trainable_weights])
+        results.append([outputs, *map(tf.convert_to_tensor, gradients)])
+    for expected, found in zip(*results, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
