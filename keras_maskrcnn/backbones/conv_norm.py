@@ -109,10 +109,7 @@ class ConvNorm(keras.layers.Layer):
             convolve = _grouped_convolution
         if self.strides == 1 or padding == "VALID":
             return convolve(inputs, kernel, self.strides, padding)
-        # oneDNN has gradients for "VALID", not for explicit padding.
-        margin = self.kernel_size // 2
-        inputs = tf.pad(inputs, [[0, 0], [margin, margin], [margin, margin], [0, 0]])
-        return convolve(inputs, kernel, self.strides, "VALID")
+        return _padded_convolution(inputs, kernel, self.strides, convolve)
 
     def compute_output_shape(self, input_shape):
         batch, height, width, _ = input_shape
@@ -135,6 +132,28 @@ class ConvNorm(keras.layers.Layer):
             "activation": keras.activations.serialize(self.activation),
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
         }
+
+
+def _padded_convolution(inputs, kernel, strides, convolve):
+    """A convolution that pads k // 2 on every side.
+
+    oneDNN has gradients for "VALID" padding, not for explicit one; here the inputs are padded
+    once the gradients are due, so that nothing padded is kept until then.
+    """
+    margin = kernel.shape[0] // 2
+    padding = [[0, 0], [margin, margin], [margin, margin], [0, 0]]
+
+    @tf.custom_gradient
+    def run(inputs, kernel):
+        def gradient(upstream):
+            with tf.GradientTape() as tape, tf.control_dependencies([upstream]):
+                tape.watch([inputs, kernel])
+                outputs = convolve(tf.pad(inputs, padding), kernel, strides, "VALID")
+            return tape.gradient(outputs, [inputs, kernel], upstream)
+
+        return tf.nn.conv2d(inputs, kernel, strides, padding), gradient
+
+    return run(inputs, kernel)
 
 
 @functools.cache
