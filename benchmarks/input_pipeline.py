@@ -58,10 +58,11 @@ def linked(folder, stored, number):
     folder.mkdir()
     (source, count), *_ = stored.shards.items()
     index = json.loads((pathlib.Path(stored.source) / "index.json").read_text())
+    (counts,) = index["shards"].values()
     index["shards"] = {}
     for i in range(-(-number // count)):
         os.link(source, folder / f"{i}.tfrecord")
-        index["shards"][f"{i}.tfrecord"] = min(count, number - i * count)
+        index["shards"][f"{i}.tfrecord"] = {**counts, "images": min(count, number - i * count)}
     (folder / "index.json").write_text(json.dumps(index))
     return km.data.TFRecordDataset(folder)
 

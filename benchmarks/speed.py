@@ -27,6 +27,7 @@ import time
 SHARED = pathlib.Path(__file__).resolve().parents[2] / "shared"
 THREADS = 2
 GOLDEN = "torchvision_mask_rcnn_r50_fpn"
+POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 
 
 def save_model(path, work, golden, dtype):
@@ -131,32 +132,38 @@ def parse_arguments():
     parser.add_argument("work", choices=["inference", "train"])
     parser.add_argument("--peer", help="a Python with torchvision, to time it as well")
     parser.add_argument("--golden", default=GOLDEN, help="whose architecture and weights")
-    parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
+    parser.add_argument("--dtype", default="float32", choices=POLICIES)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--turns", type=int, default=1)
     parser.add_argument("--model", type=pathlib.Path, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
+def compare(work, dtype="float32", golden=GOLDEN, peer=None, runs=5, turns=1):
+    """Median seconds and largest peak, by side."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / "m.keras"
+        ours = [sys.executable, __file__, work, "--dtype", dtype, "--golden", golden]
+        ours += ["--runs", runs, "--model", path]
+        in_a_process(ours)
+        commands = {"keras_maskrcnn": ours}
+        if peer:
+            theirs = [peer, SHARED / "bench/peer.py", {"inference": "infer"}.get(work, work)]
+            half = ["--bf16"] if dtype == "bfloat16" else []
+            commands["torchvision"] = [*theirs, "--runs", runs, *half]
+        return take_turns(commands, turns)
+
+
 def main():
     args = parse_arguments()
-    policy = "float32" if args.dtype == "float32" else "mixed_bfloat16"
     if args.model and args.model.exists():
         print(json.dumps(measure(args.work, args.model, args.runs)))
         return
     if args.model:
-        save_model(args.model, args.work, args.golden, policy)
+        save_model(args.model, args.work, args.golden, POLICIES[args.dtype])
+        print(json.dumps({"saved": str(args.model)}))
         return
-    with tempfile.TemporaryDirectory() as folder:
-        ours = [sys.executable, *sys.argv, "--model", f"{folder}/m.keras"]
-        subprocess.run(ours, check=True, capture_output=True)
-        commands = {"keras_maskrcnn": ours}
-        if args.peer:
-            work = {"inference": "infer"}.get(args.work, args.work)
-            half = ["--bf16"] if args.dtype == "bfloat16" else []
-            peer = SHARED / "bench/peer.py"
-            commands["torchvision"] = [args.peer, peer, work, "--runs", args.runs, *half]
-        figures = take_turns(commands, args.turns)
+    figures = compare(args.work, args.dtype, args.golden, args.peer, args.runs, args.turns)
     for side, (seconds, peak) in figures.items():
         ratio = f", {seconds / figures['torchvision'][0]:.2f} of torchvision" if args.peer else ""
         print(f"{args.work} {args.dtype} {side:<16}{seconds:7.2f} s{ratio}, {peak:.0f} MiB at most")

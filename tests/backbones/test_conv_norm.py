@@ -58,6 +58,31 @@ def test_pads_the_same_on_every_side(sides, strides, kernel_size):
     assert layer.compute_output_shape((None, None, None, 6)) == (None, None, None, 4)
 
 
+@pytest.mark.parametrize("sides", [(7, 9), (8, 6)])
+@pytest.mark.parametrize("kernel_size", [3, 7])
+def test_gradients_of_a_strided_convolution(sides, kernel_size):
+    """Those of a convolution over inputs that are padded before."""
+    layer, margin = made(5, kernel_size, strides=2), kernel_size // 2
+    inputs = tf.constant(random_features(2, *sides, 6))
+
+    @tf.function
+    def ours():
+        return layer(inputs)
+
+    def definition():
+        padded = tf.pad(inputs, [[0, 0], [margin, margin], [margin, margin], [0, 0]])
+        return tf.nn.conv2d(padded, layer.kernel.value, 2, "VALID") + layer.bias.value
+
+    gradients = []
+    for function in (ours, definition):
+        with tf.GradientTape() as tape:
+            tape.watch(inputs)
+            loss = tf.reduce_sum(tf.sin(function()))
+        gradients.append(tape.gradient(loss, [inputs, layer.kernel.value, layer.bias.value]))
+    for found, expected in zip(*gradients, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("groups", [2, 4])
 @pytest.mark.parametrize("strides", [1, 2])
 def test_groups_convolve_apart(groups, strides):
