@@ -33,7 +33,7 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-$(READY): pyproject.toml setup.py
+$(READY): pyproject.toml setup.py $(wildcard custom_ops/roi_align/*)
 	@command -v $(PYTHON) > /dev/null || \
 	  { echo "$(PYTHON) not found: install Python 3.11 or newer, or set PYTHON=..." >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
