@@ -11,11 +11,9 @@ moves all weights from stage 3 on, batch norms frozen.
 
 import argparse
 import json
-import resource
-import statistics
-import subprocess
 import sys
-import time
+
+from speed import in_a_process, timed
 
 THREADS, RUNS, SIDE = 2, 5, 512
 # What grows, and what is measured of it: inference, a training step, or both.
@@ -57,31 +55,16 @@ def make(work, batch=1, side=SIDE, objects=10, classes=80):
     return lambda: model.train_on_batch(x, y)
 
 
-def measure(work, **sizes):
-    """Median seconds and peak MiB of this process."""
-    run = make(work, **sizes)
-    run()
-    times = []
-    for _ in range(RUNS):
-        start = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - start)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return statistics.median(times), peak
-
-
-def in_a_process(work, name, value):
-    command = [sys.executable, __file__, "--measure", work, name, str(value)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(done.stderr)
-    return json.loads(done.stdout.splitlines()[-1])
+def measured(work, name, value):
+    """Median seconds and peak MiB of a process of its own."""
+    command = [sys.executable, __file__, "--measure", work, name, value]
+    return in_a_process(command).values()
 
 
 def print_growth(work, name, values):
     first = None
     for value in values:
-        seconds, peak = in_a_process(work, name, value)
+        seconds, peak = measured(work, name, value)
         seconds /= value if name == "batch" else 1
         first = first or seconds
         row = f"| {work}, {name} | {value} | {seconds:.3f} "
@@ -97,7 +80,9 @@ def main():
     args = parser.parse_args()
     if args.measure:
         work, name, value = args.measure
-        print(json.dumps(measure(work, **{name: int(value)})))
+        run = make(work, **{name: int(value)})
+        run()
+        print(json.dumps(dict(zip(("seconds", "peak"), timed(run, RUNS), strict=True))))
         return
     print("| | | seconds an image | to the first | peak MiB |\n| --- | --- | --- | --- | --- |")
     for name in args.only:

@@ -87,19 +87,25 @@ def measure(work, path, runs):
     built = time.perf_counter()
     run()
     first = time.perf_counter()
-    times = []
-    for _ in range(runs):
-        before = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - before)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    seconds, peak = timed(run, runs)
     return {
-        "median_s": statistics.median(times),
+        "median_s": seconds,
         "peak_mib": peak,
         "build_s": built - start,
         "first_s": first - built,
         **{name: float(value) for name, value in result.items()},
     }
+
+
+def timed(run, runs):
+    """Median seconds, and the peak memory of this process in MiB."""
+    times = []
+    for _ in range(runs):
+        start = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - start)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return statistics.median(times), peak
 
 
 def in_a_process(command):

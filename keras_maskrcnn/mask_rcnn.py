@@ -283,13 +283,15 @@ class MaskRCNN(keras.Model):
         gt_valid = gt_classes >= 0
         targets = anchor_targets(tf.concat(anchors, 0), gt_boxes, gt_valid, c, self._next_seed())
         sampled = targets.sample
-        levels = [features[level] for level in c.levels]
+        levels, most = [features[level] for level in c.levels], c.rpn_batch_size_per_image
+        *predicted, levels = self.rpn_head.at_anchors(levels, sampled.indices, most)
+        features = dict(zip(c.levels, levels, strict=True))
         losses = rpn_losses(
-            *self.rpn_head.at_anchors(levels, sampled.indices, c.rpn_batch_size_per_image),
+            *predicted,
             targets.deltas,
             sampled.foreground,
             sampled.valid,
-            c.rpn_batch_size_per_image,
+            most,
             c.rpn_smooth_l1_beta,
         )
 

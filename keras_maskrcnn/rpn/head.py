@@ -59,7 +59,7 @@ class RPNHead(keras.layers.Layer):
 
     def at_anchors(
         self, features: Sequence[tf.Tensor], indices: tf.Tensor, most: int
-    ) -> tuple[tf.Tensor, tf.Tensor]:
+    ) -> tuple[tf.Tensor, tf.Tensor, Sequence[tf.Tensor]]:
         """Logits (B, S) and deltas (B, S, 4) of some of the anchors, as `call` gives them.
 
         The gradients of a loss over few anchors go through the surroundings of these alone;
@@ -69,14 +69,18 @@ class RPNHead(keras.layers.Layer):
             features: (B, H_i, W_i, channels) of each level.
             indices: (B, S) int32 into the anchors of all levels.
             most: S at most; of very many the surroundings would be larger than the maps.
+
+        Returns:
+            logits, deltas, and the features for what else reads them; see `cut_out_patches`.
         """
         if most > MOST_PATCHES:
-            return self._from_maps(features, indices)
+            return *self._from_maps(features, indices), features
         return self._from_patches(features, indices)
 
     def _from_patches(self, features, indices):
         size = 2 * self.conv_depth + 1
-        hidden, inside = cut_out_patches(features, indices // self.anchors_per_cell, size)
+        cells = indices // self.anchors_per_cell
+        hidden, inside, features = cut_out_patches(features, cells, size)
         for conv in self.convs:
             inside = inside[:, 1:-1, 1:-1]
             # The next convolution sees zeros outside of a map, as it does when run over the map.
@@ -84,7 +88,8 @@ class RPNHead(keras.layers.Layer):
         batch, number = tf.unstack(tf.shape(indices))
         logits, deltas = self._predict(hidden, batch)
         chosen = tf.range(number) * self.anchors_per_cell + indices % self.anchors_per_cell
-        return tf.gather(logits, chosen, batch_dims=1), tf.gather(deltas, chosen, batch_dims=1)
+        logits, deltas = (tf.gather(part, chosen, batch_dims=1) for part in (logits, deltas))
+        return logits, deltas, features
 
     def _from_maps(self, features, indices):
         logits, deltas = zip(*(self(level) for level in features), strict=True)

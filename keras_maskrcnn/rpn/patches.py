@@ -7,7 +7,7 @@ import tensorflow as tf
 
 def cut_out_patches(
     features: Sequence[tf.Tensor], cells: tf.Tensor, size: int
-) -> tuple[tf.Tensor, tf.Tensor]:
+) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
     """The square of cells around each of the given ones, zeros outside of the level's map.
 
     Args:
@@ -16,16 +16,18 @@ def cut_out_patches(
         size: Side of the square in cells, odd.
 
     Returns:
-        patches (B * S, size, size, C), and which of their cells lie inside (B * S, size, size, 1).
+        patches (B * S, size, size, C); which of their cells lie inside (B * S, size, size, 1); and
+        the features, for what else reads them: to its gradients those of the patches are added in
+        their place, where they would else need maps of their own.
 
     Example:
-        >>> patches, inside = cut_out_patches([tf.ones((1, 4, 4, 8))], tf.constant([[0, 5]]), 3)
+        >>> patches, *_ = cut_out_patches([tf.ones((1, 4, 4, 8))], tf.constant([[0, 5]]), 3)
         >>> patches.shape, tf.reduce_sum(patches[..., 0], [1, 2]).numpy().tolist()
         (TensorShape([2, 3, 3, 8]), [4.0, 9.0])
     """
     shapes = tf.stack([tf.shape(level)[1:3] for level in features])
     counts = tf.reduce_prod(shapes, axis=1)
-    cells = tf.expand_dims(tf.expand_dims(cells, -1), -1)
+    cells = cells[..., None, None]
     level = tf.searchsorted(tf.cumsum(counts), tf.reshape(cells, [-1]), side="right")
     level = tf.reshape(level, tf.shape(cells))
     within = cells - tf.gather(tf.cumsum(counts, exclusive=True), level)
@@ -33,22 +35,44 @@ def cut_out_patches(
     steps = tf.range(size) - size // 2
     y, x = within // width + steps[:, None], within % width + steps
     inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
-    patches = tf.add_n(
-        [
-            _gather_cells(features[i], y * width + x, inside & (level == i))
-            for i in range(len(features))
-        ]
-    )
-    channels = features[0].shape[-1]
-    return (
-        tf.reshape(patches, [-1, size, size, channels]),
-        tf.reshape(inside, [-1, size, size, 1]),
-    )
+    of_level = [inside & (level == i) for i in range(len(features))]
+    patches, *features = _gather_cells(features, y * width + x, of_level)
+    side = [-1, size, size]
+    patches = tf.reshape(patches, [*side, patches.shape[-1]])
+    return patches, tf.reshape(inside, [*side, 1]), features
 
 
 def _gather_cells(features, indices, chosen):
-    """(B, S, size, size, C), zeros where not chosen."""
-    batch, channels = tf.shape(features)[0], features.shape[-1]
-    rows = tf.reshape(features, [batch, -1, channels])
-    rows = tf.gather(rows, tf.where(chosen, indices, 0), batch_dims=1)
-    return tf.where(chosen[..., None], rows, 0.0)
+    """(B, S, size, size, C), zeros where no level is chosen; and the features."""
+    indices = [tf.where(of_level, indices, 0) for of_level in chosen]
+    masks = [of_level[..., None] for of_level in chosen]
+
+    @tf.custom_gradient
+    def gather(*features):
+        def gradient(patches, *upstream):
+            return [
+                _add_cells(gradients, index, tf.where(mask, patches, 0.0))
+                for gradients, index, mask in zip(upstream, indices, masks, strict=True)
+            ]
+
+        rows = [
+            tf.where(mask, tf.gather(_flatten(level), index, batch_dims=1), 0.0)
+            for level, index, mask in zip(features, indices, masks, strict=True)
+        ]
+        return (tf.add_n(rows), *features), gradient
+
+    return gather(*features)
+
+
+def _flatten(level):
+    return tf.reshape(level, [tf.shape(level)[0], -1, level.shape[-1]])
+
+
+def _add_cells(gradients, indices, values):
+    """The gradients (B, H, W, C), with values (B, S, size, size, C) added at cells."""
+    batch, height, width, channels = tf.unstack(tf.shape(gradients))
+    first = tf.range(batch) * height * width
+    indices = tf.reshape(indices + first[:, None, None, None], [-1, 1])
+    rows = tf.reshape(gradients, [-1, channels])
+    rows = tf.tensor_scatter_nd_add(rows, indices, tf.reshape(values, [-1, channels]))
+    return tf.reshape(rows, tf.shape(gradients))

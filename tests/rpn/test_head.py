@@ -81,18 +81,19 @@ def test_some_anchors_as_all(most, depth):
     def of_all():
         logits, deltas = zip(*(head(level) for level in levels), strict=True)
         outputs = tf.concat([tf.concat(logits, 1)[..., None], tf.concat(deltas, 1)], -1)
-        return tf.gather(outputs, indices, batch_dims=1)
+        return tf.gather(outputs, indices, batch_dims=1), levels
 
     def of_some():
-        logits, deltas = head.at_anchors(levels, indices, most)
-        return tf.concat([logits[..., None], deltas], -1)
+        logits, deltas, passed_on = head.at_anchors(levels, indices, most)
+        return tf.concat([logits[..., None], deltas], -1), passed_on
 
     results = []
     for function in (of_all, of_some):
         with tf.GradientTape() as tape:
             tape.watch(levels)
-            outputs = tf.function(function)()
+            outputs, features = tf.function(function)()
             loss = tf.reduce_sum(outputs * weights)
+            loss += tf.add_n([tf.reduce_sum(tf.sin(level)) for level in features[:2]])
         gradients = tape.gradient(loss, [*levels, *head.trainable_weights])
         results.append([outputs, *map(tf.convert_to_tensor, gradients)])
     for expected, found in zip(*results, strict=True):

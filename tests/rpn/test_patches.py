@@ -22,6 +22,6 @@ def test_every_cell_of_every_level(size):
                 expected.append(padded[y : y + size, x : x + size])
                 known.append(exists[y : y + size, x : x + size, None])
     cells = np.tile(np.arange(4 * 6 + 2 * 3, dtype=np.int32), (2, 1))
-    patches, inside = cut_out_patches([tf.constant(level) for level in levels], cells, size)
+    patches, inside, _ = cut_out_patches([tf.constant(level) for level in levels], cells, size)
     np.testing.assert_array_equal(patches, expected)
     np.testing.assert_array_equal(inside, known)
