@@ -21,6 +21,8 @@ import keras
 import speed
 import tensorflow as tf
 
+import keras_maskrcnn  # noqa: F401, for the classes of the model
+
 RUNS = 3
 PARTS = {
     "res_net": "backbone",
@@ -59,7 +61,8 @@ def part_of(name):
     """The part, and whether it is its gradients."""
     path, _ = name.split(":")
     backward = path.startswith("gradient_tape/")
-    layer = re.sub(r"(_\d+)*$", "", path.removeprefix("gradient_tape/").split("/")[0])
+    path = re.sub(r"^(gradient_tape/|mask_rcnn(_\d+)?/)+", "", path)
+    layer = re.sub(r"(_\d+)*$", "", path.split("/")[0])
     return PARTS.get(layer, "rest") + (", backward" if backward else "")
 
 
