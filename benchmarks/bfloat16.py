@@ -55,8 +55,9 @@ def main():
     pairs = zip(model.predict(paths, verbose=0), half.predict(paths, verbose=0), strict=True)
     results = np.array([result for pair in pairs for result in agreement(*pair)])
     same = results[:, 0] >= SAME
-    print(f"{len(results)} sure objects, {same.mean():.3f} of them found, mean IoU of the masks")
-    print(f"{results[:, 0].mean():.3f}, scores differ by {results[same, 1].mean():.3f} in the mean")
+    overlap, difference = results[same].mean(axis=0)
+    print(f"{len(results)} sure objects, {same.mean():.3f} of them found; in the mean of those")
+    print(f"the IoU of the masks is {overlap:.3f}, and the score differs by {difference:.4f}")
     for name, each in (("float32", model), ("bfloat16", half)):
         figures = km.evaluate(each, photos, verbose=0)
         print(f"{name:<10}box AP {figures['box_ap']:.3f}, mask AP {figures['mask_ap']:.3f}")
