@@ -96,20 +96,24 @@ class ConvNorm(keras.layers.Layer):
         if folded:
             scale, bias = self.norm.affine()
             kernel = kernel * scale
-        outputs = self._convolve(inputs, tf.cast(kernel, self.compute_dtype), padding)
+        outputs = self._convolve(inputs, tf.cast(kernel, self.compute_dtype), padding, training)
         if bias is not None:
             outputs = tf.nn.bias_add(outputs, tf.cast(bias, self.compute_dtype))
         if self.norm is not None and not folded:
             outputs = self.norm(outputs, training=training)
         return self.activation(outputs)
 
-    def _convolve(self, inputs, kernel, padding):
+    def _convolve(self, inputs, kernel, padding, training):
         convolve = tf.nn.conv2d
         if self.groups > 1 and not _has_gradients_of_groups():
             convolve = _grouped_convolution
         if self.strides == 1 or padding == "VALID":
             return convolve(inputs, kernel, self.strides, padding)
-        return _padded_convolution(inputs, kernel, self.strides, convolve)
+        margin = self.kernel_size // 2
+        paddings = [[0, 0], [margin, margin], [margin, margin], [0, 0]]
+        if training:
+            return _padded_convolution(inputs, kernel, self.strides, paddings, convolve)
+        return convolve(tf.pad(inputs, paddings), kernel, self.strides, "VALID")
 
     def compute_output_shape(self, input_shape):
         batch, height, width, _ = input_shape
@@ -134,24 +138,22 @@ class ConvNorm(keras.layers.Layer):
         }
 
 
-def _padded_convolution(inputs, kernel, strides, convolve):
-    """A convolution that pads k // 2 on every side.
+def _padded_convolution(inputs, kernel, strides, paddings, convolve):
+    """A "VALID" convolution of padded inputs, of which no padded copy is kept for the gradients.
 
-    oneDNN has gradients for "VALID" padding, not for explicit one; here the inputs are padded
-    once the gradients are due, so that nothing padded is kept until then.
+    oneDNN has gradients for "VALID" padding only, not for explicit one: the inputs are padded
+    again once the gradients are due.
     """
-    margin = kernel.shape[0] // 2
-    padding = [[0, 0], [margin, margin], [margin, margin], [0, 0]]
 
     @tf.custom_gradient
     def run(inputs, kernel):
         def gradient(upstream):
             with tf.GradientTape() as tape, tf.control_dependencies([upstream]):
                 tape.watch([inputs, kernel])
-                outputs = convolve(tf.pad(inputs, padding), kernel, strides, "VALID")
+                outputs = convolve(tf.pad(inputs, paddings), kernel, strides, "VALID")
             return tape.gradient(outputs, [inputs, kernel], upstream)
 
-        return tf.nn.conv2d(inputs, kernel, strides, padding), gradient
+        return tf.nn.conv2d(inputs, kernel, strides, paddings), gradient
 
     return run(inputs, kernel)
 

@@ -60,14 +60,15 @@ def test_pads_the_same_on_every_side(sides, strides, kernel_size):
 
 @pytest.mark.parametrize("sides", [(7, 9), (8, 6)])
 @pytest.mark.parametrize("kernel_size", [3, 7])
-def test_gradients_of_a_strided_convolution(sides, kernel_size):
+@pytest.mark.parametrize("training", [False, True])
+def test_gradients_of_a_strided_convolution(sides, kernel_size, training):
     """Those of a convolution over inputs that are padded before."""
     layer, margin = made(5, kernel_size, strides=2), kernel_size // 2
     inputs = tf.constant(random_features(2, *sides, 6))
 
     @tf.function
     def ours():
-        return layer(inputs)
+        return layer(inputs, training=training)
 
     def definition():
         padded = tf.pad(inputs, [[0, 0], [margin, margin], [margin, margin], [0, 0]])
