@@ -61,6 +61,16 @@ def test_config_is_read_from_the_file(tmp_path, tensors):
         assert fields[name] == (list(value) if isinstance(value, tuple) else value)
 
 
+def test_the_precision_is_a_keyword(tmp_path, tensors):
+    path = write(tmp_path / "m.pkl", tensors)
+    loaded = MaskRCNN.from_checkpoint(path, dtype="mixed_bfloat16", name="half")
+    assert (loaded.compute_dtype, loaded.name) == ("bfloat16", "half")
+    expected = MaskRCNN.from_checkpoint(path).get_weights()
+    for weight, value in zip(loaded.weights, expected, strict=True):
+        if weight.dtype == "float32":
+            np.testing.assert_array_equal(weight, value)
+
+
 def test_layouts(tmp_path, model, tensors):
     model.import_weights(write(tmp_path / "m.pkl", tensors))
     stem = tensors["backbone.bottom_up.stem.conv1.weight"]  # (out, BGR, h, w)
