@@ -169,3 +169,15 @@ def test_no_image_at_all(folder):
         file.unlink()
     with pytest.raises(ValueError, match="none of its 3 images is usable"):
         km.data.CocoDataset(path, folder)
+
+
+def test_a_known_problem_stops_what_reads_on():
+    """As another thread does that meets it after the first has stopped."""
+    log = ProblemLog("set", images=6, annotations=0)
+    problems = [Problem(f"{i}.jpg", "truncated", lost="image") for i in range(6)]
+    for problem in problems[:5]:
+        log.add(problem)
+    for problem in (problems[5], problems[0]):
+        with pytest.raises(ValueError, match="6 of 6 images cannot be used"):
+            log.add(problem)
+    assert len(log) == 6
