@@ -28,8 +28,8 @@ def cut_out_patches(
     shapes = tf.stack([tf.shape(level)[1:3] for level in features])
     counts = tf.reduce_prod(shapes, axis=1)
     cells = cells[..., None, None]
-    level = tf.searchsorted(tf.cumsum(counts), tf.reshape(cells, [-1]), side="right")
-    level = tf.reshape(level, tf.shape(cells))
+    passed = cells[..., None] >= tf.cumsum(counts)
+    level = tf.reduce_sum(tf.cast(passed, tf.int32), axis=-1)
     within = cells - tf.gather(tf.cumsum(counts, exclusive=True), level)
     height, width = tf.unstack(tf.gather(shapes, level), axis=-1)
     steps = tf.range(size) - size // 2
