@@ -45,7 +45,7 @@ def main():
     parser.add_argument("--photos", type=int, default=8)
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--side", type=int, default=320, help="longest side of an image, pixels")
-    parser.add_argument("--output", help="a .keras file for the model")
+    parser.add_argument("--output", type=pathlib.Path, help="a .keras file for the model")
     args = parser.parse_args()
     keras.utils.set_random_seed(0)
     with tempfile.TemporaryDirectory() as folder:
@@ -64,6 +64,7 @@ def main():
     model.fit(batches, steps_per_epoch=args.steps // 8, epochs=8, verbose=2)
     seconds = time.perf_counter() - start
     if args.output:
+        args.output.parent.mkdir(parents=True, exist_ok=True)
         model.save(args.output)
     results = km.evaluate(model, photos, verbose=0)
     print(json.dumps({"seconds": round(seconds), **{k: round(v, 4) for k, v in results.items()}}))
