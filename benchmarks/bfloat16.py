@@ -54,6 +54,8 @@ def main():
     paths = [record.path for record in photos.records]
     pairs = zip(model.predict(paths, verbose=0), half.predict(paths, verbose=0), strict=True)
     results = np.array([result for pair in pairs for result in agreement(*pair)])
+    if not len(results):
+        raise SystemExit(f"{args.model} finds no object with a score of {SURE}: train it longer.")
     same = results[:, 0] >= SAME
     overlap, difference = results[same].mean(axis=0)
     print(f"{len(results)} sure objects, {same.mean():.3f} of them found; in the mean of those")
