@@ -46,6 +46,14 @@ def batch_norm(values, norm, mean, variance):
     return (values - mean) * scale + norm.beta.numpy()
 
 
+@pytest.mark.parametrize("sides", [(3, 3), (4, 3), (5, 7)])
+def test_valid_is_what_same_gives_off_the_margin(sides):
+    layer = made(4, 3)
+    inputs = random_features(2, *sides, 6)
+    valid = layer(inputs, padding="VALID")
+    np.testing.assert_allclose(valid, layer(inputs)[:, 1:-1, 1:-1], atol=1e-4)
+
+
 @pytest.mark.parametrize("sides", [(8, 8), (7, 9), (8, 7)])
 @pytest.mark.parametrize("strides", [1, 2])
 @pytest.mark.parametrize("kernel_size", [1, 3, 7])
