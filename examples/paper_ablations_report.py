@@ -209,7 +209,9 @@ def draw_logs(
             if column in logs[0][0]:
                 values = np.mean([[line[column] for line in log] for log in logs], axis=0)
                 at = np.arange(1, len(values) + 1) * steps / len(values)
-                axes.plot(at, factor * values, label=name)
+                # A log repeats an evaluation until the next one.
+                new = np.diff(values, prepend=np.nan) != 0
+                axes.plot(at[new], factor * values[new], label=name)
         axes.set(xlabel="step", ylabel=label)
 
     return plot(draw, path) if results else False
