@@ -64,6 +64,9 @@ def batches(number=STEPS, batch_size=2):
 def main(out, kind, options="{}"):
     import keras_maskrcnn as km
 
+    # A unit within rounding of ReLU's kink has a gradient on some machines and none on others: one
+    # in res4 changes the gradients of the backbone by 1 %. ELU has the same slope on both sides.
+    tf.nn.relu = tf.nn.elu
     options = json.loads(options)
     strategy = make_strategy(kind)
     keras.utils.set_random_seed(1)
