@@ -40,6 +40,8 @@ PAIRS = (
     Pair("RoIAlign over RoIPool, stride 16", "c4", "c4_roi_pool", "mask", (3.4, 2.4, 5.1), "2c"),
     Pair("RoIAlign over RoIPool, stride 32", "c5", "c5_roi_pool", "box", (5.8, 2.6, 9.5), "2d"),
     Pair("RoIAlign over RoIPool, stride 16", "c4", "c4_roi_pool", "box", (None,) * 3, ""),
+    Pair("RoIAlign over RoIPool, FPN", "fpn", "fpn_roi_pool", "mask", (None,) * 3, ""),
+    Pair("RoIAlign over RoIPool, FPN", "fpn", "fpn_roi_pool", "box", (None,) * 3, ""),
     Pair("sigmoid over softmax", "fpn", "fpn_softmax", "mask", (5.5, 7.1, 6.4), "2b, C4"),
     Pair(
         "a mask for each class over one for all",
@@ -168,21 +170,22 @@ def row(claim: str, name: str, values: list[str], seeds: int | str) -> str:
 
 
 def draw_iou_curves(output: pathlib.Path, results: Results, path: pathlib.Path) -> bool:
-    """RoIAlign against RoIPool at both strides; False if there is no run of them."""
-    names = [name for name in ("c4", "c4_roi_pool", "c5", "c5_roi_pool") if name in results]
+    """RoIAlign against RoIPool on each kind of features; False if there is no run of them."""
+    colours = {"c4": "tab:blue", "c5": "tab:red", "fpn": "tab:green"}
+    pairs = [(f"{neck}{pool}", neck) for neck in colours for pool in ("", "_roi_pool")]
+    drawn = [(name, colours[neck]) for name, neck in pairs if name in results]
     thresholds = np.linspace(0.5, 0.95, 10)
 
     def draw(axes):
-        for name in names:
+        for name, colour in drawn:
             rows = 100 * np.array([r["ap_by_iou"]["mask"] for r in results[name].values()])
             style = "--" if "pool" in name else "-"
-            colour = "tab:blue" if name.startswith("c4") else "tab:red"
             axes.plot(thresholds, rows.mean(axis=0), style, color=colour, label=name)
             low, high = rows.min(axis=0), rows.max(axis=0)
             axes.fill_between(thresholds, low, high, color=colour, alpha=0.15)
         axes.set(xlabel="IoU", ylabel="mask AP, %")
 
-    return plot(draw, path) if names else False
+    return plot(draw, path) if drawn else False
 
 
 def draw_learning(output: pathlib.Path, results: Results, path: pathlib.Path) -> bool:

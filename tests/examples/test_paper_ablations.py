@@ -64,6 +64,7 @@ def test_pairs_differ_in_one_thing(ablations, report):
     }
     assert differences[("c5", "c5_roi_pool")] == {"roi_transform"}
     assert differences[("c4", "c4_roi_pool")] == {"roi_transform"}
+    assert differences[("fpn", "fpn_roi_pool")] == {"roi_transform"}
     assert differences[("fpn", "fpn_softmax")] == {"mask_loss"}
     assert differences[("fpn", "fpn_class_agnostic")] == {"class_agnostic_mask"}
     assert differences[("fpn", "fpn_no_mask")] == {"mask"}
