@@ -179,22 +179,13 @@ def _has_gradients_of_groups() -> bool:
 
 
 def _grouped_convolution(inputs, kernel, strides, padding):
-    """`tf.nn.conv2d` of a kernel (h, w, C / groups, filters), its gradients group by group."""
+    """`tf.nn.conv2d` of a kernel (h, w, C / groups, filters), one group after the other.
 
-    @tf.custom_gradient
-    def convolve(inputs, kernel):
-        def gradient(upstream):
-            groups = inputs.shape[-1] // kernel.shape[2]
-            with tf.GradientTape() as tape:
-                tape.watch([inputs, kernel])
-                parts = zip(tf.split(inputs, groups, -1), tf.split(kernel, groups, -1), strict=True)
-                outputs = [tf.nn.conv2d(x, k, strides, padding) for x, k in parts]
-                outputs = tf.concat(outputs, axis=-1)
-            return tape.gradient(outputs, [inputs, kernel], upstream)
-
-        return tf.nn.conv2d(inputs, kernel, strides, padding), gradient
-
-    return convolve(inputs, kernel)
+    TensorFlow without oneDNN has no gradients of groups, and fails in a graph that adds a bias.
+    """
+    groups = inputs.shape[-1] // kernel.shape[2]
+    parts = zip(tf.split(inputs, groups, -1), tf.split(kernel, groups, -1), strict=True)
+    return tf.concat([tf.nn.conv2d(x, k, strides, padding) for x, k in parts], axis=-1)
 
 
 @keras.saving.register_keras_serializable(package="keras_maskrcnn")
