@@ -156,7 +156,7 @@ def _padded_convolution(inputs, kernel, strides, paddings, convolve):
                 outputs = convolve(tf.pad(inputs, paddings), kernel, strides, "VALID")
             return tape.gradient(outputs, [inputs, kernel], upstream)
 
-        return tf.nn.conv2d(inputs, kernel, strides, paddings), gradient
+        return convolve(inputs, kernel, strides, paddings), gradient
 
     return run(inputs, kernel)
 
