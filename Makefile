@@ -3,15 +3,17 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# Each test process may need several gigabytes.
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help demo test test-all lint format clean
+.PHONY: help demo test test-slow lint format clean
 
 help:
 	@echo "make demo      train a small model on synthetic pictures; results in runs/demo"
 	@echo "make test      all tests but the slow ones"
-	@echo "make test-all  every test"
+	@echo "make test-slow the slow ones"
 	@echo "make lint      check style and formatting; make format mends them"
 	@echo "make clean     remove what these commands made, except runs/"
 	@echo "PYTHON=python3.12 make ... builds $(VENV) with another Python (3.11 or newer)"
@@ -20,10 +22,10 @@ demo: $(READY)
 	$(BIN)/python examples/demo.py
 
 test: $(READY)
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
-test-all: $(READY)
-	$(BIN)/python -m pytest
+test-slow: $(READY)
+	$(PYTEST) -m slow
 
 lint: $(READY)
 	$(BIN)/ruff check .

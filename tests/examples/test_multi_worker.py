@@ -7,10 +7,12 @@ import subprocess
 import sys
 
 import keras
+import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
+@pytest.mark.slow
 def test_two_workers_train_one_model(tmp_path):
     options = "--local 2 --images 8 --size 64 --images-per-replica 1 --epochs 1"
     run = subprocess.run(

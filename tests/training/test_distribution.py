@@ -106,6 +106,7 @@ def test_two_processes_train_as_one(alone, tmp_path):
         assert_same(run, alone)
 
 
+@pytest.mark.slow
 def test_callbacks_on_two_devices(tmp_path):
     history = train(tmp_path, "mirrored", folder=str(tmp_path))
     assert_checkpoint_is(tmp_path / "0/1.keras", history)
@@ -114,6 +115,7 @@ def test_callbacks_on_two_devices(tmp_path):
     assert (tmp_path / "0/2.keras").is_file()
 
 
+@pytest.mark.slow
 def test_callbacks_in_two_processes(tmp_path):
     first, second = train_workers(tmp_path, folder=str(tmp_path))
     assert first["log val_box_ar"] == second["log val_box_ar"]
