@@ -4,6 +4,9 @@ import math
 import typing
 from collections.abc import Mapping, Sequence
 
+# With this width each of the 32 groups of stage 2 has one channel.
+NARROWEST = {"resnext50_32x4d": 16, "resnext101_32x8d": 8}
+
 
 def convert(name: str, value: typing.Any, kind: typing.Any) -> typing.Any:
     """`value` as the type that the field `name` declares, where nothing is lost by it.
@@ -138,8 +141,9 @@ def _check_groups(config):
                 f"box_head_channels {list(config.box_head_channels)} and mask_head_channels "
                 f"{list(config.mask_head_channels)}."
             )
-    if config.backbone_width % 32 and config.backbone.startswith("resnext"):
+    narrowest = NARROWEST.get(config.backbone, 1)
+    if config.backbone_width % narrowest:
         raise ValueError(
-            f"{config.backbone} has 32 groups: backbone_width must be a multiple of 32, "
+            f"{config.backbone} has 32 groups: backbone_width must be a multiple of {narrowest}, "
             f"got {config.backbone_width}."
         )

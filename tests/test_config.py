@@ -173,7 +173,8 @@ def test_impossible_value(field, value, message):
         ({"num_classes": 3, "class_names": ["cat"]}, "class_names has 1 names for num_classes=3"),
         ({"norm": "group_norm", "fpn_channels": 48}, "fpn_channels .48. must be multiples of 32"),
         ({"norm": "group_norm", "backbone_width": 16}, "backbone_width .16."),
-        ({"backbone": "resnext50_32x4d", "backbone_width": 16}, "resnext50_32x4d has 32 groups"),
+        ({"backbone": "resnext50_32x4d", "backbone_width": 24}, "multiple of 16, got 24"),
+        ({"backbone": "resnext101_32x8d", "backbone_width": 12}, "multiple of 8, got 12"),
         (
             {"mask_loss": "softmax", "class_agnostic_mask": True},
             "class_agnostic_mask leaves no classes that could compete in mask_loss='softmax'",

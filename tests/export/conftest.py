@@ -30,7 +30,7 @@ KINDS = {
     },
     "faster_resnext": {
         "backbone": "resnext50_32x4d",
-        "backbone_width": 32,
+        "backbone_width": 16,
         "stride_in_1x1": False,
         "mask": False,
         "anchor_style": "torchvision",
