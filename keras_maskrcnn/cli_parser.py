@@ -93,6 +93,12 @@ def _add_training(parser):
         choices=("bfloat16", "float16"),
         help="compute in half precision; float16 with a loss scale (default: float32)",
     )
+    _add_run(run)
+    _add_optimizer(parser)
+
+
+def _add_run(run):
+    """How a run is watched, kept and gone on with."""
     run.add_argument(
         "--evaluate-every",
         type=positive_int,
@@ -124,7 +130,6 @@ def _add_training(parser):
         help="go on with a run that was interrupted, to the weights that it would have had; all "
         "other options are those of its start",
     )
-    _add_optimizer(parser)
 
 
 class _Resume(argparse.Action):
@@ -141,28 +146,7 @@ def _add_optimizer(parser):
         "optimizer", "Norms and biases have no weight decay. --freeze-at says what does not train."
     )
     group.add_argument("--optimizer", choices=("sgd", "adamw"), default="sgd", help="default: sgd")
-    group.add_argument(
-        "--learning-rate",
-        type=positive_float,
-        metavar="X",
-        help="peak, after the warm-up (default: 0.00125 an image of a step for sgd, which is "
-        "Detectron's 0.02 for 16, and 0.0001 for adamw)",
-    )
-    group.add_argument(
-        "--schedule",
-        choices=("cosine", "multistep", "1x", "2x", "3x"),
-        default="cosine",
-        help="how the rate falls: along a cosine; to a tenth after 2/3 and again after 8/9 of the "
-        "epochs; or as Detectron's, which last 90,000, 180,000 and 270,000 steps of 16 images, "
-        "whatever the batch size (default: cosine)",
-    )
-    group.add_argument(
-        "--warmup-steps",
-        type=int,
-        metavar="N",
-        help="steps of linear warm-up (default: a tenth of all, at most 1000; of 1x to 3x 1000 of "
-        "16 images)",
-    )
+    _add_learning_rate(group)
     group.add_argument(
         "--weight-decay",
         type=float,
@@ -189,6 +173,31 @@ def _add_optimizer(parser):
         metavar="X",
         help="evaluate and save a moving average of the weights, which keeps this share of itself "
         "at each batch, e.g. 0.999 (default: none)",
+    )
+
+
+def _add_learning_rate(group):
+    group.add_argument(
+        "--learning-rate",
+        type=positive_float,
+        metavar="X",
+        help="peak, after the warm-up (default: 0.00125 an image of a step for sgd, which is "
+        "Detectron's 0.02 for 16, and 0.0001 for adamw)",
+    )
+    group.add_argument(
+        "--schedule",
+        choices=("cosine", "multistep", "1x", "2x", "3x"),
+        default="cosine",
+        help="how the rate falls: along a cosine; to a tenth after 2/3 and again after 8/9 of the "
+        "epochs; or as Detectron's, which last 90,000, 180,000 and 270,000 steps of 16 images, "
+        "whatever the batch size (default: cosine)",
+    )
+    group.add_argument(
+        "--warmup-steps",
+        type=int,
+        metavar="N",
+        help="steps of linear warm-up (default: a tenth of all, at most 1000; of 1x to 3x 1000 of "
+        "16 images)",
     )
 
 
