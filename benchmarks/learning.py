@@ -12,6 +12,7 @@ other, if a peer is given.
 """
 
 import argparse
+import dataclasses
 import json
 import pathlib
 import subprocess
@@ -27,7 +28,7 @@ from keras_maskrcnn.training.schedules import WarmupMultiStep
 from keras_maskrcnn.weights.checkpoint import read_checkpoint
 
 SHARED = pathlib.Path(__file__).resolve().parents[2] / "shared"
-DATA = SHARED / "data/shapes192"
+EVALUATIONS = 3  # a run
 
 CONFIG = km.MaskRCNNConfig(
     backbone="resnet14",
@@ -101,74 +102,108 @@ class TrainingTime(keras.callbacks.Callback):
         self.seconds, self.start = self.seconds + now - self.start, now
 
 
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What both sides learn: a model, pictures, and the peer's script for the same."""
+
+    peer_script: str  # in `shared/bench`
+    config: km.MaskRCNNConfig
+    train_data: tuple[pathlib.Path, pathlib.Path]  # annotations and images
+    val_data: tuple[pathlib.Path, pathlib.Path]
+    batch_size: int
+
+
+SHAPES = Task(
+    peer_script="peer_train",
+    config=CONFIG,
+    train_data=(
+        SHARED / "data/shapes192/train/annotations.json",
+        SHARED / "data/shapes192/train/images",
+    ),
+    val_data=(
+        SHARED / "data/shapes192/val/annotations.json",
+        SHARED / "data/shapes192/val/images",
+    ),
+    batch_size=8,
+)
+
 PEER_START = """
-import sys, torch
+import importlib, sys, torch
 sys.path.insert(0, sys.argv[1])
-import peer_train
-torch.manual_seed(int(sys.argv[2]))
-torch.save(peer_train.build().state_dict(), sys.argv[3])
+torch.manual_seed(int(sys.argv[3]))
+torch.save(importlib.import_module(sys.argv[2]).build().state_dict(), sys.argv[4])
 """
 
 
-def start_of_peer(model, python, seed):
-    """The weights that `peer_train.py` starts from."""
+def start_of_peer(model, python, task, seed):
+    """The weights that the peer's script starts from."""
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "start.pth"
-        command = [python, "-c", PEER_START, SHARED / "bench", str(seed), path]
+        command = [python, "-c", PEER_START, SHARED / "bench", task.peer_script, str(seed), path]
         subprocess.run(command, check=True)
         read_checkpoint(path).load_into(model)
 
 
-def train(seed, steps, peer=None):
-    """One run: AP of boxes and masks after the last step, and the seconds of all steps."""
+def train(task, seed, steps, peer=None):
+    """One run: AP of boxes and masks after each third of the steps, and the seconds of all."""
     keras.utils.set_random_seed(seed)
-    model = km.MaskRCNN(CONFIG)
+    model = km.MaskRCNN(task.config)
     if peer:
-        start_of_peer(model, peer, seed)
+        start_of_peer(model, peer, task, seed)
     else:
         start_as_torchvision(model)
-    dataset = km.data.CocoDataset(DATA / "train/annotations.json", DATA / "train/images")
-    val = km.data.CocoDataset(DATA / "val/annotations.json", DATA / "val/images")
+    dataset = km.data.CocoDataset(*task.train_data)
     schedule = WarmupMultiStep(1e-3, warmup_steps=100, milestones=[steps * 3 // 4])
     model.compile(optimizer=AdamW(schedule, weight_decay=0.05, epsilon=1e-8))
-    batches = dataset.batches(model.config, batch_size=8, training=True, seed=seed).repeat()
+    batches = dataset.batches(model.config, task.batch_size, training=True, seed=seed).repeat()
     timer = TrainingTime()
-    curve = km.callbacks.CocoEvaluation(val, batch_size=8)
+    curve = km.callbacks.CocoEvaluation(km.data.CocoDataset(*task.val_data), batch_size=8)
     history = model.fit(
         batches,
-        steps_per_epoch=steps // 3,
-        epochs=3,
+        steps_per_epoch=steps // EVALUATIONS,
+        epochs=EVALUATIONS,
         verbose=2,
         callbacks=[timer, curve],
         shuffle=False,
     ).history
-    figures = {name: history[f"val_{name}"][-1] for name in ("box_ap", "mask_ap")}
-    return {**figures, "seconds": timer.seconds}
+    curves = {name: history[f"val_{name}"] for name in ("box_ap", "mask_ap")}
+    return {
+        "curve": [list(point) for point in zip(*curves.values(), strict=True)],
+        **{name: curve[-1] for name, curve in curves.items()},
+        "seconds": timer.seconds,
+    }
 
 
-def train_peer(python, seed, steps):
-    """The same of torchvision; its clock counts its evaluation in, which comes once, at the end."""
+def train_peer(task, seed, steps, python):
+    """The same of torchvision, in seconds without its evaluation."""
     with tempfile.TemporaryDirectory() as folder:
         out = pathlib.Path(folder) / "curve.json"
         log = subprocess.run(
-            [python, SHARED / "bench/peer_train.py"]
-            + f"--steps {steps} --every {steps} --seed {seed} --out {out}".split(),
+            [python, SHARED / f"bench/{task.peer_script}.py"]
+            + f"--steps {steps} --every {every(task, steps)} --seed {seed} --out {out}".split(),
             check=True,
             capture_output=True,
             text=True,
         ).stdout
-        last = json.loads(out.read_text())["curve"][-1]
+        points = json.loads(out.read_text())["curve"]
+    curve = [[point[f"{kind}_ap_ap50_ap75"][0] for kind in ("box", "mask")] for point in points]
     progress = [line for line in log.splitlines() if line.startswith(f"{steps} ")]
     return {
-        "box_ap": last["box_ap_ap50_ap75"][0],
-        "mask_ap": last["mask_ap_ap50_ap75"][0],
+        "curve": curve,
+        "box_ap": curve[-1][0],
+        "mask_ap": curve[-1][1],
         "seconds": float(progress[0].split()[1]),
     }
 
 
-def main():
+def every(task, steps):
+    """Steps from one evaluation of the peer to the next; `peer_train`'s clock counts them in."""
+    return steps if task.peer_script == "peer_train" else steps // EVALUATIONS
+
+
+def main(task, description):
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
@@ -177,9 +212,9 @@ def main():
     args = parser.parse_args()
     runs = []
     for seed in args.seeds:
-        sides = {"keras_maskrcnn": train(seed, args.steps, args.peer)}
+        sides = {"keras_maskrcnn": train(task, seed, args.steps, args.peer)}
         if args.peer:
-            sides["torchvision"] = train_peer(args.peer, seed, args.steps)
+            sides["torchvision"] = train_peer(task, seed, args.steps, args.peer)
         for side, result in sides.items():
             runs.append({"side": side, "seed": seed, **result})
             print(json.dumps(runs[-1]), flush=True)
@@ -194,4 +229,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    main(SHAPES, __doc__)

@@ -262,6 +262,12 @@ class MaskRCNNConfig:
         return 32 if self.neck == "fpn" else 1
 
     @property
+    def trains_batch_norms(self) -> bool:
+        """Whether a norm uses the statistics of the batch in training."""
+        in_backbone = self.norm == "batch_norm" and self.freeze_at < 5
+        return in_backbone or self.head_norm == "batch_norm"
+
+    @property
     def mask_size(self) -> int:
         """Side of the masks that come out, in cells; stage 5 halves the region before."""
         size = self.mask_pool_size

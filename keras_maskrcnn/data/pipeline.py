@@ -67,16 +67,17 @@ def make_batches(
 ) -> tf.data.Dataset:
     """Batches `(x, y)` of a dataset, for `fit`, `evaluate` and `training_losses`.
 
-    In training the records are shuffled anew each epoch, half of the images are flipped, images
-    that are wider than high come in batches of their own (but for the last of an epoch), which
-    need less padding, and an incomplete last batch is dropped (unless it is the only one). Crowds
+    In training the records are shuffled anew each epoch, half of the images are flipped, and an
+    incomplete last batch is dropped (unless it is the only one). Unless batch norms train, images
+    that are wider than high come in batches of their own; see `order_for_training`. Crowds
     are left out. A record that cannot be read is noted in `dataset.problems`, and another one
     takes its place. All of it depends on the seed and the epoch alone, where each iteration over
     the batches is an epoch.
 
     Args:
         dataset: A `Dataset`.
-        config: Image sizes, `max_gt_boxes`, `gt_mask_size`, and whether there are masks.
+        config: Image sizes, `max_gt_boxes`, `gt_mask_size`, whether there are masks, and whether
+            batch norms train.
         batch_size: B, images a batch, padded to the largest of them.
         training: Whether to shuffle, group and flip.
         seed: Of the order, the flips, the augmentation, and which objects are kept of more than
@@ -107,7 +108,13 @@ def make_batches(
     epoch, skipped = divmod(start, number)
     ordered = _epochs(epoch).flat_map(
         lambda e: _epoch_items(
-            items, batch_size, training, seed, e, tf.where(e == epoch, skipped * batch_size, 0)
+            items,
+            config,
+            batch_size,
+            training,
+            seed,
+            e,
+            tf.where(e == epoch, skipped * batch_size, 0),
         )
     )
     reader = _Reader(dataset, items, config, training, augmentation)
@@ -132,11 +139,18 @@ def batch_elements(
     return elements.padded_batch(batch_size, padding_values=padding, drop_remainder=drop_remainder)
 
 
-def group_by_shape(items: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
-    """Pairs (item, landscape) in an order whose every `batch_size` have the same `landscape`.
+def order_for_training(
+    items: tf.data.Dataset, config: MaskRCNNConfig, batch_size: int
+) -> tf.data.Dataset:
+    """Shuffled pairs (item, landscape) in the order in which batches are made of them.
 
-    Where fewer than that remain at the end, the two kinds follow each other.
+    Every `batch_size` have the same `landscape`, which takes less padding; where fewer than that
+    remain at the end, the two kinds follow each other. But where batch norms train, the order
+    stays: pictures of a shape are often of a kind, and norms that saw one kind at a time would
+    keep moving averages that fit none.
     """
+    if config.trains_batch_norms:
+        return items
     return items.group_by_window(
         key_func=lambda _, landscape: tf.cast(landscape, tf.int64),
         reduce_func=lambda _, window: window,
@@ -185,12 +199,12 @@ def _epochs(first):
     )
 
 
-def _epoch_items(items, batch_size, training, seed, epoch, skipped):
+def _epoch_items(items, config, batch_size, training, seed, epoch, skipped):
     """The items of an epoch in their order, each with a seed (2,) int32 of its own."""
     seed = tf.random.stateless_uniform((), (seed, epoch), None, None, tf.int64)
     ordered = items.items(seed if training else None)
     if training:
-        ordered = group_by_shape(ordered, batch_size)
+        ordered = order_for_training(ordered, config, batch_size)
     return (
         ordered.map(lambda item, _: item)
         .enumerate()

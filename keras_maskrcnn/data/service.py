@@ -26,7 +26,7 @@ from keras_maskrcnn.data.pipeline import (
     Augment,
     batch_elements,
     finish_element,
-    group_by_shape,
+    order_for_training,
     split_batch,
 )
 
@@ -73,7 +73,7 @@ def service_batches(
     paths = tf.data.Dataset.from_tensor_slices(list(shards)).shuffle(len(shards))
     # A group_by_window outside would keep the workers from sharing the paths out.
     ordered = paths.batch(SHARDS_AT_A_TIME).flat_map(
-        lambda some: _read_shards(some, shuffle_buffer, batch_size)
+        lambda some: _read_shards(some, shuffle_buffer, config, batch_size)
     )
     elements = ordered.map(
         lambda serialized: stock_element(serialized, _random_seed(), config, augmentation),
@@ -88,8 +88,8 @@ def service_batches(
     return batches.map(split_batch).prefetch(tf.data.AUTOTUNE)
 
 
-def _read_shards(paths, shuffle_buffer, batch_size):
-    """The records of some shards, shuffled, those of one shape together."""
+def _read_shards(paths, shuffle_buffer, config, batch_size):
+    """The records of some shards, shuffled and ordered for batches of training."""
     # Without a seed the order is another one in each epoch; the global one would fix it.
     tf.random.set_seed(None)
     records = tf.data.Dataset.from_tensor_slices(paths).interleave(
@@ -98,7 +98,7 @@ def _read_shards(paths, shuffle_buffer, batch_size):
         num_parallel_calls=tf.data.AUTOTUNE,
     )
     ordered = records.shuffle(shuffle_buffer).map(_with_shape)
-    return group_by_shape(ordered, batch_size).map(lambda serialized, _: serialized)
+    return order_for_training(ordered, config, batch_size).map(lambda serialized, _: serialized)
 
 
 def _random_seed():

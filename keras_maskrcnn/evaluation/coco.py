@@ -14,8 +14,8 @@ from pycocotools.cocoeval import COCOeval
 from rich.progress import Progress
 from rich.table import Table
 
-# What COCOeval calls its first statistics, in its order.
-STATISTICS = {0: "ap", 1: "ap50", 2: "ap75", 3: "ap_small", 4: "ap_medium", 5: "ap_large", 8: "ar"}
+STATISTICS = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large", "ar")
+COCO_DETECTIONS = 100  # an image, of which COCO's figures count the best
 IMAGES_AT_A_TIME = 32
 
 
@@ -27,6 +27,9 @@ def evaluate(
     max_images: int | None = None,
 ) -> dict[str, float]:
     """COCO's figures for a model on a dataset.
+
+    COCO counts the best 100 detections of an image. Where the model may give more
+    (`box_detections_per_image`), as many as that are counted.
 
     Under a `tf.distribute` strategy every process evaluates the whole dataset, on one replica.
 
@@ -80,17 +83,29 @@ def run_coco_eval(
             image_ids += [record.image_id for record in records]
             progress.advance(task, len(records))
     kinds = ("box", "mask") if model.config.mask else ("box",)
-    return _run_on_results(results, dataset.ground_truth(), kinds, image_ids)
+    most = max(COCO_DETECTIONS, model.config.box_detections_per_image)
+    return _run_on_results(results, dataset.ground_truth(), kinds, image_ids, most)
 
 
 def figures(evaluations: dict[str, COCOeval]) -> dict[str, float]:
     """The figures of `run_coco_eval`, as `evaluate` returns them."""
-    values = {
-        f"{kind}_{name}": float(evaluation.stats[i])
+    return {
+        f"{kind}_{name}": value
         for kind, evaluation in evaluations.items()
-        for i, name in STATISTICS.items()
+        for name, value in zip(STATISTICS, _statistics(evaluation), strict=True)
     }
-    return {name: value if value >= 0 else math.nan for name, value in values.items()}
+
+
+def _statistics(evaluation):
+    """The values of `STATISTICS`: COCO's own summary knows 100 detections only."""
+    most_detections, all_areas = -1, 0
+    precision = evaluation.eval["precision"][..., most_detections]  # IoU, recall, class, area
+    recall = evaluation.eval["recall"][..., all_areas, most_detections]  # IoU, class
+    at_50, at_75 = (int(np.argmin(np.abs(evaluation.params.iouThrs - iou))) for iou in (0.5, 0.75))
+    of_areas = [precision[..., area] for area in range(1, 4)]
+    of_all = precision[..., all_areas]
+    counted = (of_all, of_all[at_50], of_all[at_75], *of_areas, recall)
+    return [float(v[v > -1].mean()) if (v > -1).any() else math.nan for v in counted]
 
 
 def precision_curves(evaluation: COCOeval, iou: float = 0.5) -> dict[int | str, np.ndarray]:
@@ -119,6 +134,7 @@ def evaluate_results(
     ground_truth: COCO,
     kinds: Sequence[str] = ("box", "mask"),
     image_ids: Sequence[int | str] | None = None,
+    max_detections: int = COCO_DETECTIONS,
 ) -> dict[str, float]:
     """COCO's figures for results that are there already.
 
@@ -128,6 +144,7 @@ def evaluate_results(
             what is found there when masks are evaluated.
         kinds: `"box"`, `"mask"` or both, the default.
         image_ids: Images to evaluate; all of the annotations' if None.
+        max_detections: How many of an image's results count, the best first; COCO's 100.
 
     Returns:
         As `evaluate`.
@@ -136,21 +153,21 @@ def evaluate_results(
         ValueError: A result is of an image that is not among the annotations, or has no mask
             where masks are evaluated; or there is no such kind.
     """
-    return figures(_run_on_results(results, ground_truth, kinds, image_ids))
+    return figures(_run_on_results(results, ground_truth, kinds, image_ids, max_detections))
 
 
-def _run_on_results(results, ground_truth, kinds, image_ids):
+def _run_on_results(results, ground_truth, kinds, image_ids, max_detections):
     _check_results(results, ground_truth, kinds)
     image_ids = ground_truth.getImgIds() if image_ids is None else list(image_ids)
     run = {"box": _run_on_boxes, "mask": _run_on_masks}
-    return {kind: run[kind](results, ground_truth, image_ids) for kind in kinds}
+    return {kind: run[kind](results, ground_truth, image_ids, max_detections) for kind in kinds}
 
 
 def results_table(results: dict[str, float]) -> Table:
     """Figures of `evaluate` as a table to print, in percent; a dash is what was not measured."""
     table = Table(title="COCO evaluation, %")
     table.add_column("")
-    names = list(STATISTICS.values())
+    names = STATISTICS
     for name in names:
         table.add_column(name.upper().replace("_", " "), justify="right")
     for kind in ("box", "mask"):
@@ -206,15 +223,15 @@ def _check_results(results, ground_truth, kinds):
             raise ValueError(f"results[{index}] has no segmentation: evaluate kinds=('box',).")
 
 
-def _run_on_boxes(results, ground_truth, image_ids):
+def _run_on_boxes(results, ground_truth, image_ids, max_detections):
     boxes = [{k: v for k, v in result.items() if k != "segmentation"} for result in results]
-    return _run(boxes, ground_truth, image_ids, "bbox")
+    return _run(boxes, ground_truth, image_ids, "bbox", max_detections)
 
 
-def _run_on_masks(results, ground_truth, image_ids):
+def _run_on_masks(results, ground_truth, image_ids, max_detections):
     # Of results that have a box, pycocotools would take the box's area for the mask's.
     masks = [{k: v for k, v in result.items() if k != "bbox"} for result in results]
-    return _run(masks, _with_masks(ground_truth), image_ids, "segm")
+    return _run(masks, _with_masks(ground_truth), image_ids, "segm", max_detections)
 
 
 def _with_masks(ground_truth):
@@ -237,14 +254,14 @@ def _coco(dataset):
     return coco
 
 
-def _run(results, ground_truth, image_ids, kind):
+def _run(results, ground_truth, image_ids, kind, max_detections):
     with contextlib.redirect_stdout(io.StringIO()):
         # pycocotools cannot load an empty list.
         nothing = {**ground_truth.dataset, "annotations": []}
         found = ground_truth.loadRes(results) if results else _coco(nothing)
         evaluation = COCOeval(ground_truth, found, kind)
         evaluation.params.imgIds = image_ids
+        evaluation.params.maxDets = [max_detections]
         evaluation.evaluate()
         evaluation.accumulate()
-        evaluation.summarize()
     return evaluation

@@ -1,11 +1,15 @@
 import json
 import pathlib
 
+import cv2
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from pycocotools import mask as coco_mask
 
 import keras_maskrcnn as km
+from keras_maskrcnn.data import pipeline
 from keras_maskrcnn.data.images import resized_shape
 
 
@@ -133,6 +137,100 @@ def test_batches_have_one_shape_and_leave_none_out(photos, config, batch_size):
     seen = [float(np.sum(x["images"])) for x, _ in photos.batches(config, training=True)]
     plain = [float(np.sum(x["images"])) for x, _ in photos.batches(config)]
     np.testing.assert_allclose(sorted(seen), sorted(plain), rtol=1e-6)
+
+
+def padding(batches):
+    """The share of the pixels of batches that is padding."""
+    sizes = [x["image_sizes"].numpy() for x, _ in batches]
+    padded = sum(len(batch) * batch.max(axis=0).prod() for batch in sizes)
+    return 1 - sum(batch.prod(axis=1).sum() for batch in sizes) / padded
+
+
+@pytest.mark.parametrize("norm", ["frozen_batch_norm", "group_norm"])
+def test_little_padding_where_the_batch_is_no_affair_of_the_norms(photos, config, norm):
+    config = config.replace(norm=norm)
+    assert not config.trains_batch_norms
+    batches = photos.batches(config, batch_size=4, training=True, seed=5)
+    assert sum(padding(batches) for _ in range(3)) / 3 < 0.15
+
+
+@pytest.mark.parametrize(
+    "norms", [{"norm": "batch_norm"}, {"norm": "frozen_batch_norm", "head_norm": "batch_norm"}]
+)
+def test_batches_of_all_kinds_where_batch_norms_train(photos, config, norms):
+    config = config.replace(**norms)
+    batches = photos.batches(config, batch_size=7, training=True, seed=5)
+    for _ in range(2):
+        kinds = [{bool(w > h) for h, w in x["image_sizes"].numpy()} for x, _ in batches]
+        assert sum(len(kind) == 2 for kind in kinds) >= len(kinds) - 1
+        assert padding(batches) > 0.15  # the price
+
+
+def test_pictures_of_one_shape_come_in_one_order_with_any_norm(small, small_config):
+    orders = []
+    for norm in ("batch_norm", "group_norm"):
+        config = small_config.replace(norm=norm, head_norm="none", backbone_width=32)
+        orders.append([x["images"].numpy() for x, _ in small.batches(config, 2, training=True)])
+    np.testing.assert_array_equal(*orders)
+
+
+def two_kinds(folder, count, seed):
+    """Bright discs on dark, upright pictures; dark squares on coloured ones that lie."""
+    rng = np.random.default_rng(seed)
+    folder.mkdir()
+    images, annotations = [], []
+    for number in range(1, count + 1):
+        upright = number % 2 == 0
+        height, width = (96, 64) if upright else (64, 96)
+        background, colour = ((12, 12, 12), 200) if upright else ((230, 130, 190), 40)
+        picture = np.full((height, width, 3), background, np.uint8)
+        picture = cv2.add(picture, rng.integers(0, 12, picture.shape, np.uint8))
+        for _ in range(3):
+            radius = int(rng.integers(7, 14))
+            x, y = (int(rng.integers(radius, side - radius)) for side in (width, height))
+            mask = np.zeros((height, width), np.uint8)
+            if upright:
+                cv2.circle(mask, (x, y), radius, 1, -1)
+            else:
+                mask[y - radius : y + radius, x - radius : x + radius] = 1
+            picture[mask > 0] = colour
+            rle = coco_mask.encode(np.asfortranarray(mask))
+            box = coco_mask.toBbox(rle).tolist()
+            segmentation = {"size": [height, width], "counts": rle["counts"].decode()}
+            annotation = {"bbox": box, "segmentation": segmentation, "category_id": 1}
+            annotations.append({"id": len(annotations), "image_id": number, **annotation})
+        name = f"{number}.png"
+        cv2.imwrite(str(folder / name), picture)
+        images.append({"id": number, "file_name": name, "height": height, "width": width})
+    content = {"images": images, "annotations": annotations}
+    content["categories"] = [{"id": 1, "name": "thing"}]
+    (folder / "a.json").write_text(json.dumps(content), encoding="utf-8")
+    return km.data.CocoDataset(folder / "a.json", folder)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("norm", ["batch_norm", "group_norm"])
+def test_two_kinds_of_pictures_are_learned_as_if_in_any_order(
+    tmp_path, small_config, monkeypatch, norm
+):
+    train, val = two_kinds(tmp_path / "train", 64, 0), two_kinds(tmp_path / "val", 16, 1)
+    config = small_config.replace(norm=norm, num_classes=1, class_names=["thing"])
+    config = config.replace(**({"backbone_width": 32} if norm == "group_norm" else {}))
+    losses = {}
+    for order in ("as the pipeline chooses", "any"):
+        if order == "any":
+            monkeypatch.setattr(pipeline, "order_for_training", lambda items, *_: items)
+        keras.utils.set_random_seed(0)
+        model = km.MaskRCNN(config)
+        model.compile(optimizer=keras.optimizers.AdamW(2e-3, global_clipnorm=5.0))
+        batches = train.batches(config, batch_size=4, training=True, seed=0).repeat()
+        model.fit(batches, epochs=1, steps_per_epoch=160, verbose=0)
+        # As at inference: with the moving averages, not with the statistics of the batch.
+        parts = [model.training_losses(*batch, training=False) for batch in val.batches(config)]
+        losses[order] = np.mean([sum(part.values()) for part in parts])
+    chosen, any_order = losses.values()
+    assert chosen < 1.25 * any_order, losses
+    assert any_order < 1.5, losses  # it has learned
 
 
 def test_augmentation_takes_the_place_of_resizing(photos, config):

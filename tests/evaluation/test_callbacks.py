@@ -12,7 +12,7 @@ from keras_maskrcnn.evaluation.callbacks import CocoEvaluation
 from keras_maskrcnn.evaluation.coco import STATISTICS
 
 DATASET = object()
-FIGURES = [f"{kind}_{name}" for kind in ("box", "mask") for name in STATISTICS.values()]
+FIGURES = [f"{kind}_{name}" for kind in ("box", "mask") for name in STATISTICS]
 
 
 @pytest.fixture
