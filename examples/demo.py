@@ -19,9 +19,9 @@ import tensorflow as tf
 from rich.console import Console
 
 import keras_maskrcnn as km
+from keras_maskrcnn.cli.training_run import write_results
 from keras_maskrcnn.evaluation.coco import results_table
 from keras_maskrcnn.training.schedules import WarmupMultiStep
-from keras_maskrcnn.training_run import write_results
 
 FOLDER = pathlib.Path("runs/demo")
 TRAIN_IMAGES, VAL_IMAGES, SIZE = 1600, 200, 192

@@ -34,8 +34,8 @@ import numpy as np
 from paper_ablations_report import write_report
 
 import keras_maskrcnn as km
+from keras_maskrcnn.cli.run_folder import epochs_before
 from keras_maskrcnn.evaluation.coco import figures, run_coco_eval
-from keras_maskrcnn.run_folder import epochs_before
 from keras_maskrcnn.training.optimizers import make_optimizer
 from keras_maskrcnn.training.schedules import WarmupMultiStep
 

@@ -2,6 +2,6 @@
 
 import sys
 
-from keras_maskrcnn.cli import main
+from keras_maskrcnn.cli.main import main
 
 sys.exit(main())

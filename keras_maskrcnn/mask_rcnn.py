@@ -355,8 +355,8 @@ class MaskRCNN(keras.Model):
         callbacks=None,
         augment: bool = False,
     ) -> list[Detections]:
-        """Finds the objects in images of any sizes; see `keras_maskrcnn.prediction.predict`."""
-        from keras_maskrcnn.prediction import predict
+        """Finds the objects in images of any sizes; see `prediction.predict.predict`."""
+        from keras_maskrcnn.prediction.predict import predict
 
         return predict(self, x, batch_size, verbose, steps, callbacks, augment)
 

@@ -6,7 +6,7 @@ import pathlib
 import numpy as np
 
 from keras_maskrcnn.data.images import read_image
-from keras_maskrcnn.prediction import to_detections
+from keras_maskrcnn.prediction.predict import to_detections
 
 
 def arguments(description: str, url: str) -> argparse.Namespace:

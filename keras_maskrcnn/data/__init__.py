@@ -2,13 +2,13 @@
 
 from keras_maskrcnn.data import shapes
 from keras_maskrcnn.data.augmentation import Augmentation
-from keras_maskrcnn.data.coco import CocoDataset
-from keras_maskrcnn.data.convert import convert
 from keras_maskrcnn.data.dataset import Dataset
+from keras_maskrcnn.data.formats.coco import CocoDataset
+from keras_maskrcnn.data.formats.convert import convert
+from keras_maskrcnn.data.formats.opening import open_dataset
+from keras_maskrcnn.data.formats.tfrecord import TFRecordDataset, write_tfrecords
 from keras_maskrcnn.data.masks import crop_masks
-from keras_maskrcnn.data.opening import open_dataset
 from keras_maskrcnn.data.records import Instance, Problem, Record
-from keras_maskrcnn.data.tfrecord import TFRecordDataset, write_tfrecords
 
 __all__ = [
     "Augmentation",

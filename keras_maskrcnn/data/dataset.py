@@ -11,15 +11,15 @@ import tensorflow as tf
 from pycocotools.coco import COCO
 
 from keras_maskrcnn.config import MaskRCNNConfig
+from keras_maskrcnn.data.formats.labelme import read_labelme
+from keras_maskrcnn.data.formats.mask_png import read_mask_pngs
+from keras_maskrcnn.data.formats.via import read_via
+from keras_maskrcnn.data.formats.voc import read_voc
 from keras_maskrcnn.data.ground_truth import coco_content
-from keras_maskrcnn.data.labelme import read_labelme
-from keras_maskrcnn.data.mask_png import read_mask_pngs
 from keras_maskrcnn.data.masks import decode_mask
 from keras_maskrcnn.data.pipeline import Augment, make_batches
 from keras_maskrcnn.data.problems import ProblemLog
 from keras_maskrcnn.data.records import Contents, Lost, Problem
-from keras_maskrcnn.data.via import read_via
-from keras_maskrcnn.data.voc import read_voc
 
 
 class Dataset:

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from keras_maskrcnn.data.coco import CocoDataset
+from keras_maskrcnn.data.formats.coco import CocoDataset
 from keras_maskrcnn.data.tracing import encode_mask
 
 CLASS_NAMES = ("ellipse", "rectangle", "triangle", "star", "ring", "cross")

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_maskrcnn.evaluation.coco import precision_curves
-from keras_maskrcnn.visualization import draw_instances
+from keras_maskrcnn.prediction.drawing import draw_instances
 
 
 class DetectionSummaries(keras.callbacks.Callback):

@@ -15,8 +15,8 @@ from apache_beam.ml.inference.base import KeyedModelHandler, ModelHandler, RunIn
 
 from keras_maskrcnn.data.images import encoded_image_size
 from keras_maskrcnn.detections import Detections
-from keras_maskrcnn.prediction import to_detections
-from keras_maskrcnn.results_file import failure_line, result_lines
+from keras_maskrcnn.prediction.predict import to_detections
+from keras_maskrcnn.prediction.results_file import failure_line, result_lines
 
 FAILURES = "failures"
 

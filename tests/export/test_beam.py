@@ -12,8 +12,8 @@ import pytest
 import tensorflow as tf
 
 import keras_maskrcnn as km
-from keras_maskrcnn.batch_prediction import predict_files
-from keras_maskrcnn.results_file import merge_results
+from keras_maskrcnn.prediction.file_lists import predict_files
+from keras_maskrcnn.prediction.results_file import merge_results
 
 EXAMPLE = os.path.join(os.path.dirname(__file__), "..", "..", "examples", "beam_predict.py")
 

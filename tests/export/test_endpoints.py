@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_maskrcnn.export.endpoints import to_original_pixels
-from keras_maskrcnn.prediction import to_detections
+from keras_maskrcnn.prediction.predict import to_detections
 
 
 def test_as_predict():

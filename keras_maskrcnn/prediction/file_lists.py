@@ -14,8 +14,8 @@ import tensorflow as tf
 
 from keras_maskrcnn.data.images import read_image
 from keras_maskrcnn.detections import Detections
-from keras_maskrcnn.prediction import resize_for, to_detections
-from keras_maskrcnn.results_file import Progress, ResultsFile, result_lines
+from keras_maskrcnn.prediction.predict import resize_for, to_detections
+from keras_maskrcnn.prediction.results_file import Progress, ResultsFile, result_lines
 
 # Batches are made of so many batches' files that follow each other, those of like shape together.
 WINDOW = 8

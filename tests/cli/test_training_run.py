@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 import keras_maskrcnn as km
-from keras_maskrcnn import cli_parser, training_run
-from keras_maskrcnn.cli import main
+from keras_maskrcnn.cli import parser as cli_parser
+from keras_maskrcnn.cli import training_run
+from keras_maskrcnn.cli.main import main
 from keras_maskrcnn.training.schedules import WarmupMultiStep
 
 NARROW = [

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 import keras_maskrcnn as km
-from keras_maskrcnn import cli_predict
-from keras_maskrcnn.batch_prediction import predict_files
-from keras_maskrcnn.cli import main
+from keras_maskrcnn.cli import predict as cli_predict
+from keras_maskrcnn.cli.main import main
+from keras_maskrcnn.prediction.file_lists import predict_files
 
 SIZES = ((70, 40), (64, 64), (9, 30), (48, 90))
 

@@ -3,13 +3,13 @@
 import os
 import pathlib
 
-from keras_maskrcnn.data.coco import write_coco
 from keras_maskrcnn.data.dataset import Dataset
-from keras_maskrcnn.data.labelme import write_labelme
-from keras_maskrcnn.data.mask_png import write_mask_pngs
-from keras_maskrcnn.data.tfrecord import write_tfrecords
-from keras_maskrcnn.data.via import write_via
-from keras_maskrcnn.data.voc import write_voc
+from keras_maskrcnn.data.formats.coco import write_coco
+from keras_maskrcnn.data.formats.labelme import write_labelme
+from keras_maskrcnn.data.formats.mask_png import write_mask_pngs
+from keras_maskrcnn.data.formats.tfrecord import write_tfrecords
+from keras_maskrcnn.data.formats.via import write_via
+from keras_maskrcnn.data.formats.voc import write_voc
 
 
 def _write_tfrecords(dataset, folder, link_images):

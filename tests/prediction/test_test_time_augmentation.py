@@ -7,9 +7,9 @@ import pytest
 import tensorflow as tf
 
 import keras_maskrcnn as km
-from keras_maskrcnn.augmentation import SCALES, View, make_views
 from keras_maskrcnn.data.images import resize_image, resized_shape
 from keras_maskrcnn.ops.boxes import box_iou
+from keras_maskrcnn.prediction.test_time_augmentation import SCALES, View, make_views
 
 
 @pytest.fixture(scope="module")

@@ -9,10 +9,10 @@ import numpy as np
 import tensorflow as tf
 from rich.progress import track
 
-from keras_maskrcnn.augmentation import AugmentedDetector
 from keras_maskrcnn.config import MaskRCNNConfig
 from keras_maskrcnn.data.images import read_image, resize_image, resized_shape
 from keras_maskrcnn.detections import Detections
+from keras_maskrcnn.prediction.test_time_augmentation import AugmentedDetector
 from keras_maskrcnn.training.distribution import one_replica
 
 Image = str | os.PathLike | np.ndarray
@@ -36,7 +36,7 @@ def predict(
 
     With `augment` each image is looked at in nine sizes, from half to one and a half times the
     config's, and in each of them mirrored too. That finds more and takes about forty times as
-    long; see `keras_maskrcnn.augmentation.AugmentedDetector`.
+    long; see `keras_maskrcnn.prediction.test_time_augmentation.AugmentedDetector`.
 
     Args:
         model: A `MaskRCNN`.

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 import keras_maskrcnn as km
-from keras_maskrcnn import cli_parser, training_run
-from keras_maskrcnn.cli import main
+from keras_maskrcnn.cli import parser as cli_parser
+from keras_maskrcnn.cli import training_run
+from keras_maskrcnn.cli.main import main
 from keras_maskrcnn.weights import detectron2
 from keras_maskrcnn.weights.layout import sources
 from keras_maskrcnn.weights.presets import PRESETS

@@ -11,9 +11,14 @@ from collections import Counter
 import numpy as np
 import PIL.Image
 
+from keras_maskrcnn.data.formats.shared.numbered import (
+    images_by_stem,
+    in_threads,
+    instance_of,
+    objects_of,
+)
+from keras_maskrcnn.data.formats.shared.placing import number_pixels, place_images
 from keras_maskrcnn.data.images import read_numbers
-from keras_maskrcnn.data.numbered import images_by_stem, in_threads, instance_of, objects_of
-from keras_maskrcnn.data.placing import number_pixels, place_images
 from keras_maskrcnn.data.records import Contents, Problem, Record
 
 MOST_OBJECTS = 2**16 - 1

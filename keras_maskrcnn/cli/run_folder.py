@@ -13,7 +13,7 @@ import keras
 import tensorflow as tf
 
 import keras_maskrcnn
-from keras_maskrcnn import cli_parser
+from keras_maskrcnn.cli import parser as cli_parser
 from keras_maskrcnn.config import MaskRCNNConfig
 from keras_maskrcnn.data import CocoDataset
 

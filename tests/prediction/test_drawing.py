@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from keras_maskrcnn.data import CocoDataset
-from keras_maskrcnn.visualization import class_colour, draw_instances, grid
+from keras_maskrcnn.prediction.drawing import class_colour, draw_instances, grid
 
 
 @pytest.fixture(scope="module")

@@ -42,7 +42,7 @@ def inspect_dataset(args: argparse.Namespace) -> int:
 
 def convert_dataset(args: argparse.Namespace) -> int:
     """Write a dataset in another format and say what that cannot hold."""
-    from keras_maskrcnn.data import convert
+    from keras_maskrcnn.data.formats import convert
 
     dataset = _open(args)
     losses = convert(dataset, args.to, args.output, link_images=args.link_images)

@@ -1,6 +1,6 @@
 """What a run's folder tells of how far it has come."""
 
-from keras_maskrcnn.run_folder import epochs_before
+from keras_maskrcnn.cli.run_folder import epochs_before
 
 LOG = "epoch,loss,val_ap,val_loss\r\n0,3.5,0.1,NA\r\n1,2.5,nan,NA\r\n2,1.5,0.2,NA\r\n"
 

@@ -12,8 +12,7 @@ import pathlib
 from collections import Counter
 from collections.abc import Sequence
 
-from keras_maskrcnn.data.images import image_size
-from keras_maskrcnn.data.instances import (
+from keras_maskrcnn.data.formats.shared.instances import (
     choose_classes,
     ellipse_polygon,
     make_instance,
@@ -21,7 +20,8 @@ from keras_maskrcnn.data.instances import (
     polygon_area,
     rectangle_polygon,
 )
-from keras_maskrcnn.data.placing import full_mask, place_images
+from keras_maskrcnn.data.formats.shared.placing import full_mask, place_images
+from keras_maskrcnn.data.images import image_size
 from keras_maskrcnn.data.records import Contents, Problem, Record
 from keras_maskrcnn.data.tracing import trace_outlines
 

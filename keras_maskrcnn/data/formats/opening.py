@@ -4,10 +4,10 @@ import os
 import pathlib
 from collections.abc import Sequence
 
-from keras_maskrcnn.data.coco import CocoDataset
 from keras_maskrcnn.data.dataset import Dataset
-from keras_maskrcnn.data.tfrecord import INDEX, TFRecordDataset
-from keras_maskrcnn.data.via import FILE_NAME as VIA_FILE
+from keras_maskrcnn.data.formats.coco import CocoDataset
+from keras_maskrcnn.data.formats.tfrecord import INDEX, TFRecordDataset
+from keras_maskrcnn.data.formats.via import FILE_NAME as VIA_FILE
 
 EXPECTED = (
     "a COCO or VIA file (.json), a VOC split (ImageSets/Segmentation/*.txt), or a folder: of "

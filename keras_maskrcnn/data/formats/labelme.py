@@ -17,16 +17,16 @@ from collections.abc import Sequence
 import numpy as np
 import PIL.Image
 
-from keras_maskrcnn.data.images import image_size
-from keras_maskrcnn.data.instances import (
+from keras_maskrcnn.data.formats.shared.instances import (
     choose_classes,
     ellipse_polygon,
     make_instance,
     mender,
     rectangle_polygon,
 )
+from keras_maskrcnn.data.formats.shared.placing import full_mask, place_images
+from keras_maskrcnn.data.images import image_size
 from keras_maskrcnn.data.masks import decode_mask
-from keras_maskrcnn.data.placing import full_mask, place_images
 from keras_maskrcnn.data.records import Contents, Problem, Record
 from keras_maskrcnn.data.tracing import encode_mask
 

@@ -6,7 +6,7 @@ import pathlib
 import sys
 from collections.abc import Iterator
 
-from keras_maskrcnn.cli_options import positive_int
+from keras_maskrcnn.cli.options import positive_int
 
 PICTURES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
@@ -54,7 +54,7 @@ def predict_list(args: argparse.Namespace, model) -> int:
     """Find the objects of the files of a list; write them as one JSON file."""
     from rich.console import Console
 
-    from keras_maskrcnn.batch_prediction import predict_files
+    from keras_maskrcnn.prediction.file_lists import predict_files
 
     output = args.output or "results.json"
     with _progress_bar(Console(stderr=True)) as bar:
@@ -78,7 +78,7 @@ def predict_list(args: argparse.Namespace, model) -> int:
 
 def merge_results(args: argparse.Namespace) -> int:
     """Join the results of shards into one file."""
-    from keras_maskrcnn import results_file
+    from keras_maskrcnn.prediction import results_file
 
     count = results_file.merge_results(args.results, args.output)
     print(f"{count} objects of {len(args.results)} files: {args.output}")

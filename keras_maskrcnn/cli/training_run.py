@@ -13,13 +13,13 @@ from collections.abc import Sequence
 import keras
 from rich.console import Console
 
+from keras_maskrcnn.cli.run_folder import begun_run, epochs_before, new_folder, note_start, say
 from keras_maskrcnn.config import MaskRCNNConfig
 from keras_maskrcnn.data import Augmentation, Dataset, open_dataset
 from keras_maskrcnn.evaluation.callbacks import CocoEvaluation
 from keras_maskrcnn.evaluation.coco import evaluate, results_table
 from keras_maskrcnn.evaluation.tensorboard import DetectionSummaries
 from keras_maskrcnn.mask_rcnn import MaskRCNN
-from keras_maskrcnn.run_folder import begun_run, epochs_before, new_folder, note_start, say
 from keras_maskrcnn.training.backup import Backup
 from keras_maskrcnn.training.callbacks import ImagesPerSecond, LearningRate, NaNGuard
 from keras_maskrcnn.training.optimizers import make_optimizer

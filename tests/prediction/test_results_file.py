@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keras_maskrcnn.results_file import ResultsFile, merge_results
+from keras_maskrcnn.prediction.results_file import ResultsFile, merge_results
 
 INPUTS = [(number, f"folder {number % 2}/ä{number}.jpg") for number in range(1, 8)]
 

@@ -13,8 +13,10 @@ import re
 import sys
 from collections.abc import Sequence
 
-from keras_maskrcnn import cli_data, cli_parser, cli_predict
-from keras_maskrcnn.cli_predict import PICTURES
+from keras_maskrcnn.cli import datasets as cli_data
+from keras_maskrcnn.cli import parser as cli_parser
+from keras_maskrcnn.cli import predict as cli_predict
+from keras_maskrcnn.cli.predict import PICTURES
 from keras_maskrcnn.config import MaskRCNNConfig, shipped_configs
 
 
@@ -57,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def train(args: argparse.Namespace) -> int:
     """Train a model on annotated pictures; everything goes to a run folder."""
-    from keras_maskrcnn import training_run
+    from keras_maskrcnn.cli import training_run
 
     training_run.train(args, _config(args.config, _overrides(args)))
     return 0
@@ -68,8 +70,8 @@ def evaluate(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     import keras_maskrcnn as km
+    from keras_maskrcnn.cli.training_run import write_results
     from keras_maskrcnn.evaluation.coco import results_table
-    from keras_maskrcnn.training_run import write_results
 
     model = _load(args)
     names = model.config.class_names or None

@@ -4,8 +4,8 @@ import PIL.Image
 import pytest
 
 from keras_maskrcnn.data import Dataset
+from keras_maskrcnn.data.formats.voc import VOC_CLASSES, voc_palette
 from keras_maskrcnn.data.masks import decode_mask
-from keras_maskrcnn.data.voc import VOC_CLASSES, voc_palette
 
 
 def write(root, name, objects, classes):

@@ -12,11 +12,11 @@ from rich.progress import track
 
 from keras_maskrcnn.config import MaskRCNNConfig
 from keras_maskrcnn.data.dataset import Dataset
+from keras_maskrcnn.data.formats.shared.serialization import parse_record, serialize_record
 from keras_maskrcnn.data.images import exif_orientation
 from keras_maskrcnn.data.masks import decode_rle
 from keras_maskrcnn.data.pipeline import Augment, load_image, make_batches
 from keras_maskrcnn.data.records import Contents, Problem, Record
-from keras_maskrcnn.data.serialization import parse_record, serialize_record
 from keras_maskrcnn.data.service import service_batches
 
 INDEX = "index.json"

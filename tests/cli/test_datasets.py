@@ -9,10 +9,10 @@ import PIL.Image
 import pytest
 
 import keras_maskrcnn as km
-from keras_maskrcnn import training_run
-from keras_maskrcnn.cli import main
-from keras_maskrcnn.cli_parser import TARGETS
-from keras_maskrcnn.data.convert import WRITERS
+from keras_maskrcnn.cli import training_run
+from keras_maskrcnn.cli.main import main
+from keras_maskrcnn.cli.parser import TARGETS
+from keras_maskrcnn.data.formats.convert import WRITERS
 
 TINY = [
     *("--config", "demo_shapes", "--backbone", "resnet14", "--backbone-width", "8"),

@@ -2,8 +2,9 @@
 
 import argparse
 
-from keras_maskrcnn import cli_examples, cli_predict
-from keras_maskrcnn.cli_options import (
+from keras_maskrcnn.cli import examples as cli_examples
+from keras_maskrcnn.cli import predict as cli_predict
+from keras_maskrcnn.cli.options import (
     DEFAULT_CONFIG,
     add_fields,
     positive_float,

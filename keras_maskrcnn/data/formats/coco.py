@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from keras_maskrcnn.data.dataset import Dataset
-from keras_maskrcnn.data.instances import make_instance, mender
-from keras_maskrcnn.data.placing import place_images
+from keras_maskrcnn.data.formats.shared.instances import make_instance, mender
+from keras_maskrcnn.data.formats.shared.placing import place_images
 from keras_maskrcnn.data.records import Contents, Instance, Problem, Record
 
 
