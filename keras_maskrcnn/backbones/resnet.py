@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from keras_maskrcnn.backbones.conv_norm import EPSILON, ConvNorm
+from keras_maskrcnn.backbones.sequential import build_sequential, run_sequential
 
 
 def he_fan_out() -> keras.initializers.Initializer:
@@ -104,9 +105,9 @@ class Bottleneck(keras.layers.Layer):
         return tf.nn.relu(outputs + inputs)
 
     def compute_output_shape(self, input_shape):
-        batch, height, width, _ = input_shape
-        sides = [None if n is None else -(-n // self.strides) for n in (height, width)]
-        return (batch, *sides, self.filters)
+        for conv in (self.conv1, self.conv2, self.conv3):
+            input_shape = conv.compute_output_shape(input_shape)
+        return input_shape
 
     def get_config(self):
         return {
@@ -245,11 +246,7 @@ class ResNet(keras.layers.Layer):
 
     def build(self, input_shape):
         self.stem.build(input_shape)
-        channels = self.width
-        for stage, blocks in enumerate(self.stages, start=2):
-            for block in blocks:
-                block.build((None, None, None, channels))
-                channels = self.stage_channels(stage)
+        build_sequential(self.blocks, self.width)
 
     def call(self, inputs, training=False):
         outputs = self.stem(inputs, training=training)
@@ -258,8 +255,7 @@ class ResNet(keras.layers.Layer):
         outputs = tf.nn.max_pool2d(outputs, 3, 2, "VALID")
         features = {}
         for stage, blocks in enumerate(self.stages, start=2):
-            for block in blocks:
-                outputs = block(outputs, training=training)
+            outputs = run_sequential(blocks, outputs, training)
             features[f"res{stage}"] = outputs
         return features
 

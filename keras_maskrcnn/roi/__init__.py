@@ -5,8 +5,7 @@ from keras_maskrcnn.roi.detect import detect
 from keras_maskrcnn.roi.mask_head import MaskHead, mask_probabilities
 from keras_maskrcnn.roi.pooling import make_pooling
 from keras_maskrcnn.roi.res5 import Res5
-from keras_maskrcnn.roi.roi_align import RoIAlign
-from keras_maskrcnn.roi.roi_pool import RoIPool
+from keras_maskrcnn.roi.roi_align import RoIAlign, RoIPool
 
 __all__ = [
     "BoxHead",

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
-from keras_maskrcnn.backbones.conv_norm import EPSILON, ConvNorm
-from keras_maskrcnn.backbones.resnet import he_fan_out
+from keras_maskrcnn.backbones.conv_norm import EPSILON
+from keras_maskrcnn.backbones.sequential import build_sequential, run_sequential
+from keras_maskrcnn.roi.conv_tower import conv_tower
 
 
 @keras.saving.register_keras_serializable(package="keras_maskrcnn")
@@ -47,19 +48,7 @@ class BoxHead(keras.layers.Layer):
         self.channels = tuple(channels)
         self.norm_name = norm
         self.epsilon = epsilon
-        self.convs = [
-            ConvNorm(
-                width,
-                3,
-                norm=norm,
-                epsilon=epsilon,
-                activation="relu",
-                kernel_initializer=he_fan_out(),
-                dtype=self.dtype_policy,
-                name=f"conv{i}",
-            )
-            for i, width in enumerate(self.channels, start=1)
-        ]
+        self.convs = conv_tower(self.channels, norm, epsilon, self.dtype_policy)
         self.fully_connected = [
             keras.layers.Dense(
                 width,
@@ -83,9 +72,7 @@ class BoxHead(keras.layers.Layer):
 
     def build(self, input_shape):
         *_, height, width, channels = input_shape
-        for conv in self.convs:
-            conv.build((None, None, None, channels))
-            channels = conv.filters
+        channels = build_sequential(self.convs, channels)
         inputs = height * width * channels if self.units else channels
         for layer in self.fully_connected:
             layer.build((None, inputs))
@@ -96,8 +83,7 @@ class BoxHead(keras.layers.Layer):
     def call(self, features, training=False):
         batch, regions = tf.shape(features)[0], tf.shape(features)[1]
         hidden = tf.reshape(features, [-1, *features.shape[2:]])
-        for conv in self.convs:
-            hidden = conv(hidden, training=training)
+        hidden = run_sequential(self.convs, hidden, training)
         if self.units:
             hidden = tf.reshape(hidden, [-1, math.prod(hidden.shape[1:])])
         else:

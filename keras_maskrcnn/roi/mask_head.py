@@ -5,8 +5,10 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
-from keras_maskrcnn.backbones.conv_norm import EPSILON, ConvNorm
+from keras_maskrcnn.backbones.conv_norm import EPSILON
 from keras_maskrcnn.backbones.resnet import he_fan_out
+from keras_maskrcnn.backbones.sequential import build_sequential, run_sequential
+from keras_maskrcnn.roi.conv_tower import conv_tower
 
 
 @keras.saving.register_keras_serializable(package="keras_maskrcnn")
@@ -49,19 +51,7 @@ class MaskHead(keras.layers.Layer):
         self.deconv_channels = deconv_channels
         self.norm_name = norm
         self.epsilon = epsilon
-        self.convs = [
-            ConvNorm(
-                width,
-                3,
-                norm=norm,
-                epsilon=epsilon,
-                activation="relu",
-                kernel_initializer=he_fan_out(),
-                dtype=self.dtype_policy,
-                name=f"conv{i}",
-            )
-            for i, width in enumerate(self.channels, start=1)
-        ]
+        self.convs = conv_tower(self.channels, norm, epsilon, self.dtype_policy)
         self.deconv = keras.layers.Conv2DTranspose(
             deconv_channels,
             2,
@@ -73,10 +63,7 @@ class MaskHead(keras.layers.Layer):
         )
 
     def build(self, input_shape):
-        channels = input_shape[-1]
-        for conv in self.convs:
-            conv.build((None, None, None, channels))
-            channels = conv.filters
+        channels = build_sequential(self.convs, input_shape[-1])
         self.deconv.build((None, None, None, channels))
         self.predictor_kernel = self.add_weight(
             name="predictor_kernel",
@@ -90,8 +77,7 @@ class MaskHead(keras.layers.Layer):
     def call(self, features, class_ids=None, training=False):
         batch, regions = tf.shape(features)[0], tf.shape(features)[1]
         hidden = tf.reshape(features, [-1, *features.shape[2:]])
-        for conv in self.convs:
-            hidden = conv(hidden, training=training)
+        hidden = run_sequential(self.convs, hidden, training)
         hidden = self.deconv(hidden)
         logits = self._all(hidden) if class_ids is None else self._of_class(hidden, class_ids)
         return tf.cast(tf.reshape(logits, [batch, regions, *logits.shape[1:]]), tf.float32)

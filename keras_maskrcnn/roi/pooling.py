@@ -5,8 +5,7 @@ from collections.abc import Sequence
 import keras
 
 from keras_maskrcnn.config import MaskRCNNConfig
-from keras_maskrcnn.roi.roi_align import RoIAlign
-from keras_maskrcnn.roi.roi_pool import RoIPool
+from keras_maskrcnn.roi.roi_align import RoIAlign, RoIPool
 
 
 def make_pooling(

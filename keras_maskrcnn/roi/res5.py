@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from keras_maskrcnn.backbones.conv_norm import EPSILON
 from keras_maskrcnn.backbones.resnet import make_stage
+from keras_maskrcnn.backbones.sequential import build_sequential, run_sequential
 
 
 @keras.saving.register_keras_serializable(package="keras_maskrcnn")
@@ -52,21 +53,19 @@ class Res5(keras.layers.Layer):
         )
 
     def build(self, input_shape):
-        channels = input_shape[-1]
-        for block in self.blocks:
-            block.build((None, None, None, channels))
-            channels = block.filters
+        build_sequential(self.blocks, input_shape[-1])
 
     def call(self, regions, training=False):
         batch, number = tf.shape(regions)[0], tf.shape(regions)[1]
         outputs = tf.reshape(regions, [-1, *regions.shape[2:]])
-        for block in self.blocks:
-            outputs = block(outputs, training=training)
+        outputs = run_sequential(self.blocks, outputs, training)
         return tf.reshape(outputs, [batch, number, *outputs.shape[1:]])
 
     def compute_output_shape(self, input_shape):
-        *regions, height, width, channels = input_shape
-        return (*regions, -(-height // 2), -(-width // 2), 2 * channels)
+        batch, number, *shape = input_shape
+        for block in self.blocks:
+            shape = block.compute_output_shape((None, *shape))[1:]
+        return (batch, number, *shape)
 
     def get_config(self):
         return {

@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from keras_maskrcnn.backbones.conv_norm import ConvNorm
+from keras_maskrcnn.backbones.sequential import run_sequential
 from keras_maskrcnn.rpn.patches import cut_out_patches
 
 MOST_PATCHES = 4096  # an image, of 3x3 cells: 38 MB of 256 channels
@@ -52,10 +53,7 @@ class RPNHead(keras.layers.Layer):
             conv.build((None, None, None, self.channels))
 
     def call(self, features):
-        hidden = features
-        for conv in self.convs:
-            hidden = conv(hidden)
-        return self._predict(hidden, tf.shape(features)[0])
+        return self._predict(run_sequential(self.convs, features), tf.shape(features)[0])
 
     def at_anchors(
         self, features: Sequence[tf.Tensor], indices: tf.Tensor, most: int
