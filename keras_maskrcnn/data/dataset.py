@@ -11,13 +11,9 @@ import tensorflow as tf
 from pycocotools.coco import COCO
 
 from keras_maskrcnn.config import MaskRCNNConfig
-from keras_maskrcnn.data.formats.labelme import read_labelme
-from keras_maskrcnn.data.formats.mask_png import read_mask_pngs
-from keras_maskrcnn.data.formats.via import read_via
-from keras_maskrcnn.data.formats.voc import read_voc
-from keras_maskrcnn.data.ground_truth import coco_content
+from keras_maskrcnn.data.formats import coco, labelme, mask_png, via, voc
 from keras_maskrcnn.data.masks import decode_mask
-from keras_maskrcnn.data.pipeline import Augment, make_batches
+from keras_maskrcnn.data.pipeline import Augment, ListedItems, make_batches
 from keras_maskrcnn.data.problems import ProblemLog
 from keras_maskrcnn.data.records import Contents, Lost, Problem
 
@@ -66,8 +62,8 @@ class Dataset:
     def from_labelme(
         folder: str | os.PathLike, class_names: Sequence[str] | None = None
     ) -> "Dataset":
-        """A folder of LabelMe's JSON files; see `data.labelme.read_labelme`."""
-        return Dataset(folder, read_labelme(folder, class_names))
+        """A folder of LabelMe's JSON files; see `data.formats.labelme.read`."""
+        return Dataset(folder, labelme.read(folder, None, class_names))
 
     @staticmethod
     def from_via(
@@ -76,8 +72,8 @@ class Dataset:
         class_names: Sequence[str] | None = None,
         class_attribute: str | None = None,
     ) -> "Dataset":
-        """A JSON file of the VGG Image Annotator; see `data.via.read_via`."""
-        return Dataset(annotations, read_via(annotations, images, class_names, class_attribute))
+        """A JSON file of the VGG Image Annotator; see `data.formats.via.read`."""
+        return Dataset(annotations, via.read(annotations, images, class_names, class_attribute))
 
     @staticmethod
     def from_voc(
@@ -85,15 +81,16 @@ class Dataset:
         split: str | None = None,
         class_names: Sequence[str] | None = None,
     ) -> "Dataset":
-        """Pascal VOC's instance PNGs; see `data.voc.read_voc`."""
-        return Dataset(root, read_voc(root, split, class_names))
+        """Pascal VOC's instance PNGs; see `data.formats.voc.read`."""
+        path = root if split is None else os.path.join(root, *voc.SPLITS, f"{split}.txt")
+        return Dataset(root, voc.read(path, None, class_names))
 
     @staticmethod
     def from_mask_pngs(
         images: str | os.PathLike, masks: str | os.PathLike, class_name: str = "object"
     ) -> "Dataset":
-        """Images and PNGs that number the objects in them; see `data.mask_png.read_mask_pngs`."""
-        return Dataset(masks, read_mask_pngs(images, masks, class_name))
+        """Images and PNGs that number the objects in them; see `data.formats.mask_png.read`."""
+        return Dataset(masks, mask_png.read(masks, images, (class_name,)))
 
     def __len__(self) -> int:
         return len(self.records)
@@ -152,7 +149,8 @@ class Dataset:
             ValueError: More than `max_broken` cannot be used.
         """
         self._log.check()
-        return make_batches(self, config, batch_size, training, seed, augmentation, start)
+        items = ListedItems(self.records)
+        return make_batches(items, self, config, batch_size, training, seed, augmentation, start)
 
     def example(self, index: int) -> dict[str, np.ndarray]:
         """One record at full size, to look at.
@@ -175,8 +173,8 @@ class Dataset:
         }
 
     def to_coco(self) -> dict[str, list[dict[str, Any]]]:
-        """The records as the content of a COCO file; see `data.ground_truth.coco_content`."""
-        return coco_content(self.records, self.class_names, self.category_ids)
+        """The records as the content of a COCO file; see `data.formats.coco.coco_content`."""
+        return coco.coco_content(self.records, self.class_names, self.category_ids)
 
     def ground_truth(self) -> COCO:
         """The records as a pycocotools `COCO`, for the official evaluation.
@@ -185,8 +183,36 @@ class Dataset:
             ValueError: More than `max_broken` cannot be used.
         """
         self._log.check()
-        coco = COCO()
-        coco.dataset = self.to_coco()
+        truth = COCO()
+        truth.dataset = self.to_coco()
         with contextlib.redirect_stdout(io.StringIO()):
-            coco.createIndex()
-        return coco
+            truth.createIndex()
+        return truth
+
+
+class CocoDataset(Dataset):
+    """A COCO JSON file of instances and its images.
+
+    Args:
+        annotations: The file.
+        images: The folder of the image files that it names.
+        class_names: The categories to keep, in the order of their class ids; all of them, in the
+            order of their COCO ids, if None.
+
+    Raises:
+        FileNotFoundError: There is no such annotation file.
+        ValueError: It is no COCO file, or no image of it is there.
+
+    Example:
+        >>> dataset = CocoDataset("train.json", "images/")
+        >>> dataset.class_names
+        ('cat', 'dog')
+    """
+
+    def __init__(
+        self,
+        annotations: str | os.PathLike,
+        images: str | os.PathLike,
+        class_names: Sequence[str] | None = None,
+    ):
+        super().__init__(annotations, coco.read(annotations, images, class_names))

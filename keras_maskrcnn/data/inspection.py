@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 
 from keras_maskrcnn.data.dataset import Dataset
-from keras_maskrcnn.data.formats.shared.instances import rectangle_polygon
 from keras_maskrcnn.data.images import resize_image
-from keras_maskrcnn.data.masks import decode_mask, decode_rle
-from keras_maskrcnn.data.records import Record
+from keras_maskrcnn.data.masks import broken_masks, decode_mask, decode_rle
+from keras_maskrcnn.data.outlines import rectangle_polygon
+from keras_maskrcnn.data.records import Record, load_image
 from keras_maskrcnn.prediction.drawing import FONT, draw_instances, grid
 
 SMALL, MEDIUM = 32**2, 96**2  # COCO's bounds of the areas of small and medium objects, in pixels
@@ -83,12 +83,7 @@ def check_files(dataset: Dataset) -> Iterator[Record]:
 
     def check(record):
         try:
-            height, width = record.read_image().shape[:2]
-            if (height, width) != (record.height, record.width):
-                raise ValueError(
-                    f"the image is {width}x{height}, its annotation says "
-                    f"{record.width}x{record.height}"
-                )
+            load_image(record)
         except (ValueError, OSError) as error:
             return record, [(record.path, str(error), "image")]
         return record, list(_broken_masks(dataset, record))
@@ -129,13 +124,9 @@ def contact_sheet(
 
 
 def _broken_masks(dataset, record):
-    for instance in record.instances:
-        if isinstance(instance.segmentation, dict):
-            try:
-                decode_rle(instance.segmentation, record.height, record.width)
-            except ValueError as error:
-                where = f"{dataset.source}: annotation {instance.annotation_id}"
-                yield where, f"{error}; it is left out", "annotation"
+    for index, why in broken_masks(record).items():
+        where = f"{dataset.source}: annotation {record.instances[index].annotation_id}"
+        yield where, f"{why}; it is left out", "annotation"
 
 
 def _tile(dataset, index, side):

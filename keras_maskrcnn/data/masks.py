@@ -1,4 +1,7 @@
-"""Ground-truth masks cut out in their boxes, so that memory does not grow with the image."""
+"""Annotated masks: run-length codes, and masks cut out in their boxes.
+
+Cut out, they take no more memory in a larger image.
+"""
 
 from typing import Any
 
@@ -6,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from pycocotools import mask as coco_mask
 
-from keras_maskrcnn.data.records import Box
+from keras_maskrcnn.data.records import Box, Record
 
 
 def crop_masks(masks, boxes, size: int = 112):
@@ -99,6 +102,17 @@ def rasterize(
     return coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(scaled, size, size)))
 
 
+def encode_mask(mask: np.ndarray) -> dict[str, Any]:
+    """A mask (H, W), 0 or 1, as a compressed COCO RLE that JSON can hold.
+
+    Example:
+        >>> encode_mask(np.ones((2, 3), np.uint8))
+        {'size': [2, 3], 'counts': '06'}
+    """
+    rle = coco_mask.encode(np.asfortranarray(mask, np.uint8))
+    return {"size": list(rle["size"]), "counts": rle["counts"].decode()}
+
+
 def decode_mask(
     segmentation: list[list[float]] | dict[str, Any], height: int, width: int
 ) -> np.ndarray:
@@ -127,6 +141,18 @@ def decode_rle(rle: dict[str, Any], height: int, width: int) -> np.ndarray:
         return coco_mask.decode(rle)
     except ValueError as error:
         raise ValueError(f"the RLE cannot be decoded: {error}") from error
+
+
+def broken_masks(record: Record) -> dict[int, str]:
+    """The objects of a record whose RLE cannot be decoded: why, by their indices."""
+    broken = {}
+    for index, instance in enumerate(record.instances):
+        if isinstance(instance.segmentation, dict):
+            try:
+                decode_rle(instance.segmentation, record.height, record.width)
+            except ValueError as error:
+                broken[index] = str(error)
+    return broken
 
 
 def pack_mask(mask: np.ndarray) -> bytes:

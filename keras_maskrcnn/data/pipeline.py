@@ -1,7 +1,7 @@
 """From records to batches, in `tf.data`: order, decoding, resizing, flipping, cutting out masks."""
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 import cv2
@@ -11,7 +11,7 @@ import tensorflow as tf
 from keras_maskrcnn.config import MaskRCNNConfig
 from keras_maskrcnn.data.images import resize_image, resized_shape
 from keras_maskrcnn.data.masks import rasterize, unpack_mask
-from keras_maskrcnn.data.records import Record
+from keras_maskrcnn.data.records import AnnotatedImages, Record, load_image
 
 Augment = Callable[[dict[str, tf.Tensor], tf.Tensor], dict[str, tf.Tensor]]
 
@@ -35,7 +35,7 @@ class Items(Protocol):
 class ListedItems:
     """The items of records that are in memory: their indices."""
 
-    def __init__(self, records: list[Record]):
+    def __init__(self, records: Sequence[Record]):
         self.records = records
         self.landscape = np.array([record.width > record.height for record in records])
 
@@ -56,14 +56,14 @@ class ListedItems:
 
 
 def make_batches(
-    dataset,
+    items: Items,
+    dataset: AnnotatedImages,
     config: MaskRCNNConfig,
-    batch_size: int = 1,
-    training: bool = False,
-    seed: int = 0,
-    augmentation: Augment | None = None,
-    start: int = 0,
-    items: Items | None = None,
+    batch_size: int,
+    training: bool,
+    seed: int,
+    augmentation: Augment | None,
+    start: int,
 ) -> tf.data.Dataset:
     """Batches `(x, y)` of a dataset, for `fit`, `evaluate` and `training_losses`.
 
@@ -75,7 +75,8 @@ def make_batches(
     the batches is an epoch.
 
     Args:
-        dataset: A `Dataset`.
+        items: Where the records come from.
+        dataset: Whose records they are, for what is wrong with them.
         config: Image sizes, `max_gt_boxes`, `gt_mask_size`, whether there are masks, and whether
             batch norms train.
         batch_size: B, images a batch, padded to the largest of them.
@@ -88,7 +89,6 @@ def make_batches(
             uint8}` and a seed (2,) int32 is an element whose image has the size to train on.
         start: Number of batches that were seen before: with b batches an epoch, the first iteration
             begins at batch `start % b` of epoch `start // b`. Nothing is decoded for it.
-        items: Where the records come from, if not from the list `dataset.records`.
 
     Returns:
         `x = {"images": (B, H, W, 3) float32 RGB 0..255, "image_sizes": (B, 2) int32}` and
@@ -102,7 +102,6 @@ def make_batches(
         raise ValueError(
             f"batch_size must be at least 1 and start at least 0, got {batch_size} and {start}."
         )
-    items = ListedItems(dataset.records) if items is None else items
     drop = training and len(items) >= batch_size
     number = len(items) // batch_size if drop else -(-len(items) // batch_size)
     epoch, skipped = divmod(start, number)
@@ -302,19 +301,3 @@ class _Reader:
         except ValueError as error:
             self.dataset.note(where, f"{error}; it is left out", lost="annotation")
             return None
-
-
-def load_image(record: Record) -> np.ndarray:
-    """The picture of a record, (H, W, 3) uint8 RGB.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It cannot be read, or has another size than the record.
-    """
-    image = record.read_image()
-    if image.shape[:2] != (record.height, record.width):
-        raise ValueError(
-            f"the image is {image.shape[1]}x{image.shape[0]}, its annotation says "
-            f"{record.width}x{record.height}"
-        )
-    return image

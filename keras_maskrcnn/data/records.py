@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 
@@ -65,6 +65,22 @@ class Record:
         return decode_image(self.encoded, self.path)
 
 
+def load_image(record: Record) -> np.ndarray:
+    """The picture of a record, (H, W, 3) uint8 RGB.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It cannot be read, or has another size than the record.
+    """
+    image = record.read_image()
+    if image.shape[:2] != (record.height, record.width):
+        raise ValueError(
+            f"the image is {image.shape[1]}x{image.shape[0]}, its annotation says "
+            f"{record.width}x{record.height}"
+        )
+    return image
+
+
 @dataclass(frozen=True)
 class Problem:
     """Something in a dataset that had to be passed over.
@@ -100,3 +116,22 @@ class Contents(NamedTuple):
     problems: Sequence[Problem] = ()
     category_ids: Sequence[int] | None = None
     annotations: int | None = None
+
+
+class AnnotatedImages(Protocol):
+    """What the writers of formats and the pipeline need of a dataset; see `Dataset`."""
+
+    source: str
+    records: Sequence[Record]
+    class_names: tuple[str, ...]
+    category_ids: tuple[int, ...]
+
+    @property
+    def problems(self) -> Sequence[Problem]:
+        """What had to be passed over or mended."""
+
+    def note(self, where: str, what: str, lost: Lost | None = None) -> None:
+        """Adds a problem."""
+
+    def problem_report(self, most: int = 10) -> str:
+        """The number of problems and the first of them, a line each."""

@@ -22,6 +22,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_maskrcnn.config import MaskRCNNConfig
+from keras_maskrcnn.data.formats.shared.serialization import is_landscape
 from keras_maskrcnn.data.pipeline import (
     Augment,
     batch_elements,
@@ -97,7 +98,8 @@ def _read_shards(paths, shuffle_buffer, config, batch_size):
         cycle_length=SHARDS_AT_A_TIME,
         num_parallel_calls=tf.data.AUTOTUNE,
     )
-    ordered = records.shuffle(shuffle_buffer).map(_with_shape)
+    shuffled = records.shuffle(shuffle_buffer)
+    ordered = shuffled.map(lambda serialized: (serialized, is_landscape(serialized)))
     return order_for_training(ordered, config, batch_size).map(lambda serialized, _: serialized)
 
 
@@ -203,11 +205,3 @@ def _upright(image, orientation):
     image = tf.cond(mirrored, lambda: image[:, ::-1], lambda: image)
     upside_down = tf.reduce_any(orientation == [3, 4, 7, 8])
     return tf.cond(upside_down, lambda: image[::-1], lambda: image)
-
-
-def _with_shape(serialized):
-    """A pair of a record and whether its image is wider than high."""
-    sides = tf.io.parse_single_example(
-        serialized, {name: FEATURES[name] for name in ("height", "width")}
-    )
-    return serialized, sides["width"] > sides["height"]

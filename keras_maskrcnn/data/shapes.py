@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from keras_maskrcnn.data.formats.coco import CocoDataset
-from keras_maskrcnn.data.tracing import encode_mask
+from keras_maskrcnn.data.dataset import CocoDataset
+from keras_maskrcnn.data.masks import encode_mask
 
 CLASS_NAMES = ("ellipse", "rectangle", "triangle", "star", "ring", "cross")
 # Of a shape that others hide, at least this share and this many pixels must remain.

@@ -6,7 +6,16 @@ from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
 from keras_maskrcnn.data import crop_masks
-from keras_maskrcnn.data.masks import decode_mask, decode_rle, pack_mask, rasterize, unpack_mask
+from keras_maskrcnn.data.masks import (
+    broken_masks,
+    decode_mask,
+    decode_rle,
+    encode_mask,
+    pack_mask,
+    rasterize,
+    unpack_mask,
+)
+from keras_maskrcnn.data.records import Instance, Record
 
 
 def by_definition(mask, box, size):
@@ -97,3 +106,26 @@ def test_packing_loses_nothing(size, seed):
     packed = pack_mask(mask)
     assert len(packed) == -(-size * size // 8)
     np.testing.assert_array_equal(unpack_mask(packed, size), mask)
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=50, deadline=None)
+def test_rle_keeps_the_mask(seed):
+    rng = np.random.default_rng(seed)
+    mask = rng.integers(0, 2, rng.integers(1, 20, 2), np.uint8)
+    np.testing.assert_array_equal(decode_mask(encode_mask(mask), *mask.shape), mask)
+
+
+def test_broken_masks_are_the_rles_that_cannot_be_decoded():
+    segmentations = (
+        encode_mask(np.ones((2, 3), np.uint8)),
+        {"size": [2, 3], "counts": [5]},
+        [[0.0, 0.0, 2.0, 0.0, 2.0, 2.0]],
+        None,
+        {"size": [3, 2], "counts": [6]},
+    )
+    instances = tuple(Instance((0, 0, 2, 2), 0, segmentation) for segmentation in segmentations)
+    broken = broken_masks(Record(1, "a.png", 2, 3, instances))
+    assert list(broken) == [1, 4]
+    assert "runs add up to 5, not 6" in broken[1]
+    assert "of size [3, 2], the image [2, 3]" in broken[4]

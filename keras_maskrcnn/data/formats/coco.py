@@ -9,51 +9,51 @@ import gc
 import json
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from keras_maskrcnn.data.dataset import Dataset
 from keras_maskrcnn.data.formats.shared.instances import make_instance, mender
+from keras_maskrcnn.data.formats.shared.json_files import outer_keys, read_json
 from keras_maskrcnn.data.formats.shared.placing import place_images
-from keras_maskrcnn.data.records import Contents, Instance, Problem, Record
+from keras_maskrcnn.data.records import AnnotatedImages, Contents, Instance, Problem, Record
+
+NAME = "coco"
+FILE_NAME = "annotations.json"
+LISTS = ("images", "annotations", "categories")
+LAYOUT = f"a file (.json) of {', '.join(LISTS)}, or a folder with its {FILE_NAME}"
 
 
-class CocoDataset(Dataset):
-    """A COCO JSON file of instances and its images.
+def recognise(path: pathlib.Path, images: pathlib.Path | None) -> pathlib.Path | None:
+    """The JSON file, known by its lists, or the one that lies in a folder."""
+    file = path / FILE_NAME if path.is_dir() else path
+    if file.suffix != ".json" or not file.is_file():
+        return None
+    return file if outer_keys(file)[0].intersection(LISTS) else None
+
+
+def read(
+    path: str | os.PathLike,
+    images: str | os.PathLike | None = None,
+    class_names: Sequence[str] | None = None,
+) -> Contents:
+    """What a COCO JSON file of instances holds.
 
     Args:
-        annotations: The file.
-        images: The folder of the image files that it names.
+        path: The file.
+        images: The folder of the image files that it names; if None, `images/` beside it, or its
+            own folder where there is none.
         class_names: The categories to keep, in the order of their class ids; all of them, in the
             order of their COCO ids, if None.
 
     Raises:
-        FileNotFoundError: There is no such annotation file.
-        ValueError: It is no COCO file, or no image of it is there.
-
-    Example:
-        >>> dataset = CocoDataset("train.json", "images/")
-        >>> dataset.class_names
-        ('cat', 'dog')
+        FileNotFoundError: There is no such file.
+        ValueError: It is no COCO file, or has no category of that name.
     """
-
-    def __init__(
-        self,
-        annotations: str | os.PathLike,
-        images: str | os.PathLike,
-        class_names: Sequence[str] | None = None,
-    ):
-        super().__init__(annotations, read_coco(annotations, images, class_names))
-
-
-def read_coco(
-    annotations: str | os.PathLike,
-    images: str | os.PathLike,
-    class_names: Sequence[str] | None = None,
-) -> Contents:
-    """What a COCO file holds; the arguments and errors are those of `CocoDataset`."""
+    path = pathlib.Path(path)
+    beside = path.parent / "images"
+    folder = images or (beside if beside.is_dir() else path.parent)
     with _without_garbage_collection():
-        return _read(os.fspath(annotations), os.fspath(images), class_names)
+        return _read(path, os.fspath(folder), class_names)
 
 
 @contextlib.contextmanager
@@ -69,7 +69,7 @@ def _without_garbage_collection():
 
 
 def _read(source, folder, class_names):
-    content = _read_json(source)
+    content = _read_content(source)
     names, category_ids = _classes(content, class_names, source)
     problems: list[Problem] = []
     infos = _images(content, source, problems)
@@ -86,14 +86,47 @@ def _read(source, folder, class_names):
     return Contents(records, names, problems, category_ids)
 
 
-def write_coco(dataset: Dataset, folder: pathlib.Path, link: bool) -> dict[str, int]:
+def write(dataset: AnnotatedImages, folder: pathlib.Path, link_images: bool) -> dict[str, int]:
     """Writes `annotations.json` and `images/`; COCO's format holds everything."""
-    content = dataset.to_coco()
-    placed = place_images(dataset.records, folder / "images", link)
+    content = coco_content(dataset.records, dataset.class_names, dataset.category_ids)
+    placed = place_images(dataset.records, folder / "images", link_images)
     for info, (_, name) in zip(content["images"], placed, strict=True):
         info["file_name"] = name
-    (folder / "annotations.json").write_text(json.dumps(content) + "\n", encoding="utf-8")
+    (folder / FILE_NAME).write_text(json.dumps(content) + "\n", encoding="utf-8")
     return {}
+
+
+def coco_content(
+    records: Iterable[Record], class_names: Sequence[str], category_ids: Sequence[int]
+) -> dict[str, list[dict[str, Any]]]:
+    """Records as the content of a COCO file; its images have no `file_name`.
+
+    Args:
+        records: Images and their objects; they are gone through once.
+        class_names: The name of each class id.
+        category_ids: The COCO id of each class id.
+    """
+    images, annotations = [], []
+    for record in records:
+        images.append({"id": record.image_id, "height": record.height, "width": record.width})
+        for instance in record.instances:
+            x0, y0, x1, y1 = instance.box
+            annotation = {
+                "id": len(annotations) + 1,  # an id of 0 would never match
+                "image_id": record.image_id,
+                "category_id": category_ids[instance.class_id],
+                "bbox": [x0, y0, x1 - x0, y1 - y0],
+                "area": instance.area,
+                "iscrowd": int(instance.crowd),
+            }
+            if instance.segmentation is not None:
+                annotation["segmentation"] = instance.segmentation
+            annotations.append(annotation)
+    categories = [
+        {"id": category_id, "name": name}
+        for category_id, name in zip(category_ids, class_names, strict=True)
+    ]
+    return {"images": images, "annotations": annotations, "categories": categories}
 
 
 def _images(content, source, problems):
@@ -156,16 +189,12 @@ def _has_id(info):
     return isinstance(info, dict) and isinstance(info.get("id"), int | str)
 
 
-def _read_json(path):
-    try:
-        content = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not a JSON file: {error}") from error
-    parts = ("images", "annotations", "categories")
-    if not isinstance(content, dict) or not all(isinstance(content.get(p), list) for p in parts):
+def _read_content(path):
+    content = read_json(path)
+    if not isinstance(content, dict) or not all(isinstance(content.get(p), list) for p in LISTS):
         found = list(content) if isinstance(content, dict) else type(content).__name__
         raise ValueError(
-            f"{path}: not a COCO annotation file: it needs the lists {', '.join(parts)}; "
+            f"{path}: not a COCO annotation file: it needs the lists {', '.join(LISTS)}; "
             f"found {found}."
         )
     for index, category in enumerate(content["categories"]):

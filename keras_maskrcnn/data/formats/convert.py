@@ -3,34 +3,14 @@
 import os
 import pathlib
 
-from keras_maskrcnn.data.dataset import Dataset
-from keras_maskrcnn.data.formats.coco import write_coco
-from keras_maskrcnn.data.formats.labelme import write_labelme
-from keras_maskrcnn.data.formats.mask_png import write_mask_pngs
-from keras_maskrcnn.data.formats.tfrecord import write_tfrecords
-from keras_maskrcnn.data.formats.via import write_via
-from keras_maskrcnn.data.formats.voc import write_voc
+from keras_maskrcnn.data.formats import FORMATS
+from keras_maskrcnn.data.records import AnnotatedImages
 
-
-def _write_tfrecords(dataset, folder, link_images):
-    if link_images:
-        raise ValueError("TFRecords hold the images themselves: leave out link_images.")
-    write_tfrecords(dataset, folder)
-    return {}
-
-
-WRITERS = {
-    "coco": write_coco,
-    "labelme": write_labelme,
-    "via": write_via,
-    "voc": write_voc,
-    "mask-png": write_mask_pngs,
-    "tfrecord": _write_tfrecords,
-}
+WRITERS = {module.NAME: module.write for module in FORMATS}
 
 
 def convert(
-    dataset: Dataset, target: str, folder: str | os.PathLike, link_images: bool = False
+    dataset: AnnotatedImages, target: str, folder: str | os.PathLike, link_images: bool = False
 ) -> dict[str, int]:
     """Writes a dataset in another format, its images along.
 
@@ -54,7 +34,7 @@ def convert(
         {'crowds, left out': 5, 'objects that others hide in part': 18}
     """
     if target not in WRITERS:
-        raise ValueError(f"No format {target!r}; there are {', '.join(WRITERS)}.")
+        raise ValueError(f"No format {target!r}; there are {', '.join(sorted(WRITERS))}.")
     folder = pathlib.Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder} is there already and not empty: choose another folder.")

@@ -17,68 +17,79 @@ from collections.abc import Sequence
 import numpy as np
 import PIL.Image
 
-from keras_maskrcnn.data.formats.shared.instances import (
+from keras_maskrcnn.data.formats.shared.grouping import (
+    DrawnImage,
     choose_classes,
-    ellipse_polygon,
-    make_instance,
-    mender,
-    rectangle_polygon,
+    contents_of,
+    group_shapes,
+    labels_of,
 )
-from keras_maskrcnn.data.formats.shared.placing import full_mask, place_images
+from keras_maskrcnn.data.formats.shared.json_files import outer_keys, read_json
+from keras_maskrcnn.data.formats.shared.placing import full_mask, place_images, without_crowds
 from keras_maskrcnn.data.images import image_size
-from keras_maskrcnn.data.masks import decode_mask
-from keras_maskrcnn.data.records import Contents, Problem, Record
-from keras_maskrcnn.data.tracing import encode_mask
+from keras_maskrcnn.data.masks import decode_mask, encode_mask
+from keras_maskrcnn.data.outlines import ellipse_polygon, rectangle_polygon
+from keras_maskrcnn.data.records import AnnotatedImages, Contents, Problem
+
+NAME = "labelme"
+KEYS = ("shapes", "imagePath", "imageData")
+LAYOUT = f"a folder of a JSON file an image, of {' and '.join(KEYS[:2])}"
 
 
-def read_labelme(folder: str | os.PathLike, class_names: Sequence[str] | None = None) -> Contents:
+def recognise(path: pathlib.Path, images: pathlib.Path | None) -> pathlib.Path | None:
+    """The folder, if one of its JSON files has LabelMe's keys."""
+    found = any(outer_keys(file)[0].intersection(KEYS) for file in path.glob("*.json"))
+    return path if found else None
+
+
+def read(
+    path: str | os.PathLike,
+    images: str | os.PathLike | None = None,
+    class_names: Sequence[str] | None = None,
+) -> Contents:
     """What a folder of LabelMe files holds.
 
     Polygons, rectangles, circles, oriented rectangles and masks become objects; shapes of one
     label and one `group_id` are the parts of one. Points and lines are left out and listed. The
-    images are the files that `imagePath` names, beside the JSON file; pictures inside of it
-    (`imageData`) are not used.
+    images are the files that `imagePath` names; pictures inside of the JSON file (`imageData`) are
+    not used.
 
     Args:
-        folder: Of the `*.json` files.
+        path: The folder of the `*.json` files.
+        images: The folder of the images; if None, `imagePath` is followed from the JSON file.
         class_names: The labels to keep, in the order of their class ids; all, sorted, if None.
 
     Raises:
         FileNotFoundError: There is no such folder.
         ValueError: It holds no JSON file, or none of `class_names` occurs.
     """
-    folder = pathlib.Path(folder)
+    folder = pathlib.Path(path)
     if not folder.is_dir():
         raise FileNotFoundError(f"There is no folder {folder}.")
     files = sorted(folder.glob("*.json"))
     if not files:
         raise ValueError(f"{folder} holds no LabelMe file (*.json).")
     problems: list[Problem] = []
-    opened = []
+    drawn = []
     for file in files:
         try:
-            opened.append((file, *_read_file(file)))
+            image, size, shapes = _read_file(file, images)
         except (ValueError, OSError, TypeError) as error:
             problems.append(Problem(str(file), f"{error}; the image is left out", "image"))
-    labels = set().union(*(_labels(shapes) for *_, shapes in opened))
-    class_names = choose_classes(labels, class_names, folder)
-    class_ids = {name: i for i, name in enumerate(class_names)}
-    records = [
-        Record(number, path, *size, _instances(file, shapes, class_ids, size, problems))
-        for number, (file, path, size, shapes) in enumerate(opened, 1)
-    ]
-    return Contents(records, class_names, problems)
+        else:
+            where = f"{file}:"
+            objects = group_shapes(shapes, "shapes", where, _describe, problems)
+            drawn.append(DrawnImage(where, file.name, image, size, objects))
+    class_names = choose_classes(labels_of(drawn), class_names, folder)
+    return contents_of(drawn, class_names, _segmentation, problems)
 
 
-def write_labelme(dataset, folder: pathlib.Path, link: bool) -> dict[str, int]:
+def write(dataset: AnnotatedImages, folder: pathlib.Path, link_images: bool) -> dict[str, int]:
     """Writes a JSON file beside each image, and returns what they cannot hold."""
     losses: Counter = Counter()
-    for record, name in place_images(dataset.records, folder, link):
+    for record, name in place_images(dataset.records, folder, link_images):
         shapes = []
-        for number, instance in enumerate(record.instances, 1):
-            if instance.crowd:
-                losses["crowds, left out"] += 1
-                continue
+        for number, instance in without_crowds(record, losses):
             parts = _shapes(instance, record, losses)
             for part in parts:
                 part["label"] = dataset.class_names[instance.class_id]
@@ -99,17 +110,15 @@ def write_labelme(dataset, folder: pathlib.Path, link: bool) -> dict[str, int]:
     return +losses
 
 
-def _read_file(file):
+def _read_file(file, images):
     """The image's path and size (height, width), and the shapes of a LabelMe file."""
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"not a JSON file: {error}") from error
+    content = read_json(file)
     if not isinstance(content, dict) or not isinstance(content.get("shapes"), list):
         raise ValueError("not a LabelMe file: it has no list 'shapes'")
     if not isinstance(content.get("imagePath"), str):
         raise ValueError("not a LabelMe file: it has no 'imagePath'")
-    path = file.parent / content["imagePath"].replace("\\", "/")  # written on Windows
+    name = content["imagePath"].replace("\\", "/")  # written on Windows
+    path = file.parent / name if images is None else pathlib.Path(images, os.path.basename(name))
     if not path.is_file():
         raise ValueError(f"there is no image file {path}")
     size = content.get("imageHeight"), content.get("imageWidth")
@@ -118,44 +127,20 @@ def _read_file(file):
     return os.fspath(path), size, content["shapes"]
 
 
-def _labels(shapes):
-    labels = [shape.get("label") for shape in shapes if isinstance(shape, dict)]
-    return {label for label in labels if isinstance(label, str) and label}
-
-
-def _instances(file, shapes, class_ids, size, problems):
-    groups: dict[tuple, list[int]] = {}
-    for index, shape in enumerate(shapes):
-        try:
-            key = _object_of(shape, index)
-        except ValueError as error:
-            where = f"{file}: shapes[{index}]"
-            problems.append(Problem(where, f"{error}; it is left out", "annotation"))
-            continue
-        if shape["label"] in class_ids:
-            groups.setdefault(key, []).append(index)
-    instances = []
-    for (label, _), indices in groups.items():
-        name = f"shapes[{indices[0]}]"
-        where = f"{file}: {name}"
-        try:
-            parts = [_part(shapes[index], size) for index in indices]
-            annotation = {"id": f"{file.name} {name}", "segmentation": _union(parts, size)}
-            mended = mender(problems, where)
-            instances.append(make_instance(annotation, class_ids[label], *size, mended))
-        except (ValueError, TypeError, KeyError) as error:
-            problems.append(Problem(where, f"{error}; it is left out", "annotation"))
-    return tuple(instances)
-
-
-def _object_of(shape, index):
-    """What the shapes of one object have in common."""
-    if not isinstance(shape, dict):
-        raise ValueError(f"must be an object, got {shape!r:.80}")
+def _describe(shape):
+    """The label of a shape, and the group of the object that it is a part of."""
     if not isinstance(shape.get("label"), str) or not shape["label"]:
         raise ValueError("has no label")
-    group = shape.get("group_id")
-    return shape["label"], ("alone", index) if group is None else ("group", str(group))
+    return shape["label"], shape.get("group_id")
+
+
+def _segmentation(shapes, size):
+    """Polygons if all shapes are, else the RLE of their union."""
+    parts = [_part(shape, size) for shape in shapes]
+    if all(isinstance(part, list) for part in parts):
+        return parts
+    masks = [decode_mask([part], *size) if isinstance(part, list) else part for part in parts]
+    return encode_mask(np.any(masks, axis=0))
 
 
 def _part(shape, size):
@@ -205,14 +190,6 @@ def _pasted(text, corner, size):
         raise ValueError("its mask reaches out of the image")
     mask[top : top + patch.shape[0], left : left + patch.shape[1]] = patch
     return mask
-
-
-def _union(parts, size):
-    """Polygons if all parts are, else the RLE of their union."""
-    if all(isinstance(part, list) for part in parts):
-        return parts
-    masks = [decode_mask([part], *size) if isinstance(part, list) else part for part in parts]
-    return encode_mask(np.any(masks, axis=0))
 
 
 def _shapes(instance, record, losses):

@@ -7,6 +7,7 @@ first pixel to the right edge of its last, as ours do.
 import os
 import pathlib
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 import PIL.Image
@@ -15,17 +16,29 @@ from keras_maskrcnn.data.formats.shared.numbered import (
     images_by_stem,
     in_threads,
     instance_of,
+    number_pixels,
     objects_of,
 )
-from keras_maskrcnn.data.formats.shared.placing import number_pixels, place_images
+from keras_maskrcnn.data.formats.shared.placing import place_images
 from keras_maskrcnn.data.images import read_numbers
-from keras_maskrcnn.data.records import Contents, Problem, Record
+from keras_maskrcnn.data.records import AnnotatedImages, Contents, Problem, Record
 
+NAME = "mask-png"
+LAYOUT = "a folder of images/ and masks/, or one of masks where the images are named"
 MOST_OBJECTS = 2**16 - 1
+ONLY_CLASS = "object"
 
 
-def read_mask_pngs(
-    images: str | os.PathLike, masks: str | os.PathLike, class_name: str = "object"
+def recognise(path: pathlib.Path, images: pathlib.Path | None) -> pathlib.Path | None:
+    """The folder `masks` in a folder; where there are `images`, any folder."""
+    masks = path / "masks" if images is None else path
+    return masks if masks.is_dir() else None
+
+
+def read(
+    path: str | os.PathLike,
+    images: str | os.PathLike | None = None,
+    class_names: Sequence[str] | None = None,
 ) -> Contents:
     """What images and the PNGs that belong to them hold.
 
@@ -34,46 +47,53 @@ def read_mask_pngs(
     which may overlap. An image without any is left out and listed.
 
     Args:
-        images: Folder of the images.
-        masks: Folder of the PNGs.
-        class_name: What the objects are called.
+        path: The folder of the PNGs.
+        images: The folder of the images; if None, `images/` beside it.
+        class_names: What the objects are called, one name; "object" if None.
 
     Raises:
         FileNotFoundError: A folder is missing.
-        ValueError: There is no image.
+        ValueError: There is no image, or not one class.
     """
-    pictures, pngs = images_by_stem(pathlib.Path(images)), images_by_stem(pathlib.Path(masks))
+    masks = pathlib.Path(path)
+    folder = masks.parent / "images" if images is None else pathlib.Path(images)
+    class_names = (ONLY_CLASS,) if class_names is None else tuple(class_names)
+    if len(class_names) != 1:
+        raise ValueError(
+            f"{masks}: mask PNGs know one class, but {len(class_names)} are expected: "
+            f"{', '.join(class_names)}."
+        )
+    pictures, pngs = images_by_stem(folder), images_by_stem(masks)
     if not pictures:
-        raise ValueError(f"{os.fspath(images)} holds no image.")
+        raise ValueError(f"{folder} holds no image.")
 
-    def read(stem):
+    def read_objects(stem):
         try:
             path = pngs.get(stem) or pngs.get(f"{stem}_mask")
             if path is None:
-                raise ValueError(f"{os.fspath(masks)} holds no {stem}.png")
+                raise ValueError(f"{masks} holds no {stem}.png")
             return _objects(path, stem)
         except (ValueError, OSError) as error:
             return error
 
     problems: list[Problem] = []
     records = []
-    for number, (stem, found) in enumerate(
-        zip(pictures, in_threads(read, pictures), strict=True), 1
-    ):
-        path = pictures[stem]
+    found_objects = in_threads(read_objects, pictures)
+    pairs = zip(pictures.values(), found_objects, strict=True)
+    for number, (path, found) in enumerate(pairs, 1):
         if isinstance(found, Exception):
             problems.append(Problem(path, f"{found}; the image is left out", "image"))
         else:
             records.append(Record(number, path, *found))
-    return Contents(records, (class_name,), problems)
+    return Contents(records, class_names, problems)
 
 
-def write_mask_pngs(dataset, folder: pathlib.Path, link: bool) -> dict[str, int]:
+def write(dataset: AnnotatedImages, folder: pathlib.Path, link_images: bool) -> dict[str, int]:
     """Writes `images/` and `masks/`, and returns what they cannot hold."""
     losses: Counter = Counter()
     masks = folder / "masks"
     masks.mkdir(parents=True, exist_ok=True)
-    for record, name in place_images(dataset.records, folder / "images", link):
+    for record, name in place_images(dataset.records, folder / "images", link_images):
         numbers, class_ids = number_pixels(record, MOST_OBJECTS, losses)
         if len(dataset.class_names) > 1:
             losses["objects that lose their class"] += len(class_ids)

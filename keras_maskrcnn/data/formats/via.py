@@ -6,32 +6,46 @@ and polygons lie as they are, without adding anything.
 """
 
 import contextlib
+import functools
 import json
 import os
 import pathlib
 from collections import Counter
 from collections.abc import Sequence
 
-from keras_maskrcnn.data.formats.shared.instances import (
+from keras_maskrcnn.data.formats.shared.grouping import (
+    DrawnImage,
     choose_classes,
+    contents_of,
+    group_shapes,
+    labels_of,
+)
+from keras_maskrcnn.data.formats.shared.json_files import outer_keys, read_json
+from keras_maskrcnn.data.formats.shared.placing import full_mask, place_images, without_crowds
+from keras_maskrcnn.data.images import image_size
+from keras_maskrcnn.data.outlines import (
     ellipse_polygon,
-    make_instance,
-    mender,
     polygon_area,
     rectangle_polygon,
+    trace_outlines,
 )
-from keras_maskrcnn.data.formats.shared.placing import full_mask, place_images
-from keras_maskrcnn.data.images import image_size
-from keras_maskrcnn.data.records import Contents, Problem, Record
-from keras_maskrcnn.data.tracing import trace_outlines
+from keras_maskrcnn.data.records import AnnotatedImages, Contents, Problem
 
+NAME = "via"
 FILE_NAME = "via_region_data.json"
+LAYOUT = f"a file (.json) of images and their regions, or a folder with its {FILE_NAME}"
 GROUP = "group_id"
 ONLY_CLASS = "object"
 
 
-def read_via(
-    annotations: str | os.PathLike,
+def recognise(path: pathlib.Path, images: pathlib.Path | None) -> pathlib.Path | None:
+    """The JSON file, known by a project's keys or those of an image, or one in a folder."""
+    files = [path / "annotations.json", path / FILE_NAME] if path.is_dir() else [path]
+    return next((f for f in files if f.suffix == ".json" and f.is_file() and _is_via(f)), None)
+
+
+def read(
+    path: str | os.PathLike,
     images: str | os.PathLike | None = None,
     class_names: Sequence[str] | None = None,
     class_attribute: str | None = None,
@@ -43,7 +57,7 @@ def read_via(
     listed.
 
     Args:
-        annotations: The JSON file.
+        path: The JSON file.
         images: The folder of the image files that it names; its own folder if None.
         class_names: The classes to keep, in the order of their class ids; all, sorted, if None.
         class_attribute: The region attribute that holds the class; if None, the only one that
@@ -54,39 +68,34 @@ def read_via(
         ValueError: It is no VIA file, the class could be any of several attributes, or none of
             `class_names` occurs.
     """
-    source = pathlib.Path(annotations)
+    source = pathlib.Path(path)
     folder = source.parent if images is None else pathlib.Path(images)
-    entries = _read_json(source)
+    entries = _entries(source)
     attribute = class_attribute or _only_attribute(entries, source)
+    describe = functools.partial(_describe, attribute=attribute)
     problems: list[Problem] = []
-    opened = []
+    drawn = []
     for key, entry in entries.items():
+        where = f"{source}: {key}"
         try:
-            path = _image_path(entry, folder)
-            opened.append((f"{source}: {key}", path, image_size(path), _regions(entry)))
+            image = _image_path(entry, folder)
+            size, regions = image_size(image), _regions(entry)
         except (ValueError, OSError, TypeError) as error:
-            problems.append(Problem(f"{source}: {key}", f"{error}; the image is left out", "image"))
-    found = _classified(opened, attribute, problems)
-    labels = {label for *_, groups in found for label, _ in groups}
-    class_names = choose_classes(labels or {ONLY_CLASS}, class_names, source)
-    class_ids = {name: i for i, name in enumerate(class_names)}
-    records = [
-        Record(number, path, *size, _instances(where, groups, class_ids, size, problems))
-        for number, (where, path, size, groups) in enumerate(found, 1)
-    ]
-    return Contents(records, class_names, problems)
+            problems.append(Problem(where, f"{error}; the image is left out", "image"))
+        else:
+            objects = group_shapes(regions, "regions", where, describe, problems)
+            drawn.append(DrawnImage(where, key, image, size, objects))
+    class_names = choose_classes(labels_of(drawn) or {ONLY_CLASS}, class_names, source)
+    return contents_of(drawn, class_names, _polygons, problems)
 
 
-def write_via(dataset, folder: pathlib.Path, link: bool) -> dict[str, int]:
+def write(dataset: AnnotatedImages, folder: pathlib.Path, link_images: bool) -> dict[str, int]:
     """Writes `via_region_data.json` beside the images, and returns what it cannot hold."""
     losses: Counter = Counter()
     entries = {}
-    for record, name in place_images(dataset.records, folder, link):
+    for record, name in place_images(dataset.records, folder, link_images):
         regions = []
-        for number, instance in enumerate(record.instances, 1):
-            if instance.crowd:
-                losses["crowds, left out"] += 1
-                continue
+        for number, instance in without_crowds(record, losses):
             parts = _shapes(instance, record, losses)
             attributes = {"class": dataset.class_names[instance.class_id]}
             if len(parts) > 1:
@@ -103,18 +112,18 @@ def write_via(dataset, folder: pathlib.Path, link: bool) -> dict[str, int]:
     return +losses
 
 
-def _read_json(path):
+def _is_via(file):
+    outer, inner = outer_keys(file)
+    return any(key.startswith("_via_") for key in outer) or bool(inner & {"regions", "fileref"})
+
+
+def _entries(path):
     """The entries of the images by their keys."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not a JSON file: {error}") from error
+    content = read_json(path)
     if isinstance(content, dict):
         content = content.get("_via_img_metadata", content)
-    if (
-        not isinstance(content, dict)
-        or not content
-        or not any(isinstance(entry, dict) and "regions" in entry for entry in content.values())
+    if not isinstance(content, dict) or not any(
+        isinstance(entry, dict) and "regions" in entry for entry in content.values()
     ):
         raise ValueError(f"{path}: not a VIA file: it names no image with its 'regions'.")
     return content
@@ -155,27 +164,9 @@ def _only_attribute(entries, source):
     return names.pop() if names else None
 
 
-def _classified(opened, attribute, problems):
-    """The images with their regions by object: `{(class, group): [(name, region), ...]}`."""
-    found = []
-    for where, path, size, regions in opened:
-        groups: dict[tuple, list] = {}
-        for index, region in enumerate(regions):
-            name = f"regions[{index}]"
-            try:
-                label, group = _object_of(region, attribute)
-                key = label, ("alone", index) if group is None else ("group", str(group))
-                groups.setdefault(key, []).append((name, region.get("shape_attributes")))
-            except ValueError as error:
-                what = f"{error}; it is left out"
-                problems.append(Problem(f"{where} {name}", what, "annotation"))
-        found.append((where, path, size, groups))
-    return found
-
-
-def _object_of(region, attribute):
-    """The class of a region, and which object it is a part of, None if it is alone."""
-    attributes = region.get("region_attributes") if isinstance(region, dict) else None
+def _describe(region, attribute):
+    """The class of a region, and the group of the object that it is a part of."""
+    attributes = region.get("region_attributes")
     attributes = attributes if isinstance(attributes, dict) else {}
     if attribute is None:
         return ONLY_CLASS, attributes.get(GROUP)
@@ -190,21 +181,8 @@ def _object_of(region, attribute):
     return value.strip(), attributes.get(GROUP)
 
 
-def _instances(where, groups, class_ids, size, problems):
-    instances = []
-    for (label, _), parts in groups.items():
-        if label not in class_ids:
-            continue
-        place = f"{where} {parts[0][0]}"
-        try:
-            polygons = [_polygon(shape) for _, shape in parts]
-            annotation = {"id": f"{where.split(': ', 1)[1]} {parts[0][0]}"}
-            annotation["segmentation"] = polygons
-            mended = mender(problems, place)
-            instances.append(make_instance(annotation, class_ids[label], *size, mended))
-        except (ValueError, TypeError) as error:
-            problems.append(Problem(place, f"{error}; it is left out", "annotation"))
-    return tuple(instances)
+def _polygons(regions, size):
+    return [_polygon(region.get("shape_attributes")) for region in regions]
 
 
 def _polygon(shape):

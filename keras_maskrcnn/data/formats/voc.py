@@ -18,11 +18,18 @@ from keras_maskrcnn.data.formats.shared.numbered import (
     images_by_stem,
     in_threads,
     instance_of,
+    number_pixels,
     objects_of,
 )
-from keras_maskrcnn.data.formats.shared.placing import number_pixels, place_images
+from keras_maskrcnn.data.formats.shared.placing import place_images
 from keras_maskrcnn.data.images import read_numbers
-from keras_maskrcnn.data.records import Contents, Problem, Record
+from keras_maskrcnn.data.records import AnnotatedImages, Contents, Problem, Record
+
+NAME = "voc"
+SPLITS = ("ImageSets", "Segmentation")
+LAYOUT = (
+    f"a folder of JPEGImages and SegmentationObject, or a split in it ({'/'.join(SPLITS)}/*.txt)"
+)
 
 VOC_CLASSES = (
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
@@ -33,15 +40,23 @@ VOID = 255
 MOST_OBJECTS = 254
 
 
-def read_voc(
-    root: str | os.PathLike, split: str | None = None, class_names: Sequence[str] | None = None
+def recognise(path: pathlib.Path, images: pathlib.Path | None) -> pathlib.Path | None:
+    """A folder of `SegmentationObject`, or a split."""
+    return path if _is_split(path) or (path / "SegmentationObject").is_dir() else None
+
+
+def read(
+    path: str | os.PathLike,
+    images: str | os.PathLike | None = None,
+    class_names: Sequence[str] | None = None,
 ) -> Contents:
     """What a folder laid out as Pascal VOC's holds.
 
     Args:
-        root: The folder of `JPEGImages`, `SegmentationObject` and `SegmentationClass`.
-        split: The file `ImageSets/Segmentation/<split>.txt` says which images; all that have a PNG
-            in `SegmentationObject` if None.
+        path: The folder of `JPEGImages`, `SegmentationObject` and `SegmentationClass`; or the file
+            `ImageSets/Segmentation/<split>.txt` in it, which says which images. Else they are all
+            that have a PNG in `SegmentationObject`.
+        images: The folder of the images; `JPEGImages` if None.
         class_names: The classes to keep, in the order of their class ids; all if None. Pixel
             value 1, 2, ... is the first, second, ... line of `<root>/class_names.txt` (lines like
             `_background_` do not count), or of VOC's twenty classes where there is no such file.
@@ -50,9 +65,12 @@ def read_voc(
         FileNotFoundError: A folder or the split is missing.
         ValueError: The split is empty, or there is no class of that name.
     """
-    root = pathlib.Path(root)
-    images, objects = images_by_stem(root / "JPEGImages"), root / "SegmentationObject"
-    names = list(images_by_stem(objects)) if split is None else _split(root, split)
+    path = pathlib.Path(path)
+    root = path.parents[2] if _is_split(path) else path
+    folder = root / "JPEGImages" if images is None else pathlib.Path(images)
+    pictures = images_by_stem(folder)
+    objects = root / "SegmentationObject"
+    names = _split(path) if _is_split(path) else list(images_by_stem(objects))
     if not names:
         raise ValueError(f"{objects} holds no PNG.")
     known = _known_classes(root)
@@ -62,20 +80,29 @@ def read_voc(
         raise ValueError(f"{root}: no class {unknown[0]!r}; there are {', '.join(known)}.")
     class_ids = [class_names.index(name) if name in class_names else None for name in known]
 
-    def read(name):
-        return _read(root, name, images, class_ids)
+    def read_objects(name):
+        try:
+            if name not in pictures:
+                raise ValueError(f"{folder} holds no image {name}")
+            return _objects(root, name, class_ids)
+        except (ValueError, OSError) as error:
+            return error
 
     problems: list[Problem] = []
     records = []
-    for number, (found, noted) in enumerate(in_threads(read, names), 1):
-        problems += noted
-        if found is not None:
-            path, size, instances = found
-            records.append(Record(number, path, *size, tuple(instances)))
+    pairs = zip(names, in_threads(read_objects, names), strict=True)
+    for number, (name, found) in enumerate(pairs, 1):
+        if isinstance(found, Exception):
+            where = str(objects / f"{name}.png")
+            problems.append(Problem(where, f"{found}; the image is left out", "image"))
+        else:
+            size, instances, noted = found
+            problems += noted
+            records.append(Record(number, pictures[name], *size, instances))
     return Contents(records, class_names, problems)
 
 
-def write_voc(dataset, folder: pathlib.Path, link: bool) -> dict[str, int]:
+def write(dataset: AnnotatedImages, folder: pathlib.Path, link_images: bool) -> dict[str, int]:
     """Writes the folders, `class_names.txt` and the split `all`; returns what they cannot hold.
 
     Raises:
@@ -87,15 +114,16 @@ def write_voc(dataset, folder: pathlib.Path, link: bool) -> dict[str, int]:
         )
     losses: Counter = Counter()
     stems = []
-    for part in ("SegmentationObject", "SegmentationClass", "ImageSets/Segmentation"):
-        (folder / part).mkdir(parents=True, exist_ok=True)
-    for record, name in place_images(dataset.records, folder / "JPEGImages", link):
+    splits = folder.joinpath(*SPLITS)
+    for part in (folder / "SegmentationObject", folder / "SegmentationClass", splits):
+        part.mkdir(parents=True, exist_ok=True)
+    for record, name in place_images(dataset.records, folder / "JPEGImages", link_images):
         numbers, class_ids = number_pixels(record, MOST_OBJECTS, losses)
         values = np.array([0, *(class_id + 1 for class_id in class_ids)], np.uint8)
         stems.append(pathlib.PurePath(name).stem)
         _write_png(folder / "SegmentationObject" / f"{stems[-1]}.png", numbers.astype(np.uint8))
         _write_png(folder / "SegmentationClass" / f"{stems[-1]}.png", values[numbers])
-    _write_lines(folder / "ImageSets/Segmentation/all.txt", stems)
+    _write_lines(splits / "all.txt", stems)
     _write_lines(folder / "class_names.txt", ["_background_", *dataset.class_names])
     return +losses
 
@@ -111,8 +139,11 @@ def voc_palette() -> list[int]:
     return colours.ravel().tolist()
 
 
-def _split(root, split):
-    path = root / "ImageSets" / "Segmentation" / f"{split}.txt"
+def _is_split(path):
+    return path.suffix == ".txt" and path.parts[-3:-1] == SPLITS
+
+
+def _split(path):
     names = [line.split()[0] for line in path.read_text(encoding="utf-8").splitlines() if line]
     if not names:
         raise ValueError(f"{path} names no image.")
@@ -128,18 +159,13 @@ def _known_classes(root):
     return tuple(line for line in lines if line and line.strip("_") not in ("background", "ignore"))
 
 
-def _read(root, name, images, class_ids):
-    """Path, size and instances of an image, or None; and its problems."""
+def _objects(root, name, class_ids):
+    """Height and width of an image, the instances of its PNGs, and their problems."""
     path = root / "SegmentationObject" / f"{name}.png"
-    try:
-        if name not in images:
-            raise ValueError(f"{root / 'JPEGImages'} holds no image {name}")
-        numbers = read_numbers(path)
-        classes = read_numbers(root / "SegmentationClass" / f"{name}.png")
-        if numbers.shape != classes.shape:
-            raise ValueError(f"it is {numbers.shape}, SegmentationClass/{name}.png {classes.shape}")
-    except (ValueError, OSError) as error:
-        return None, [Problem(str(path), f"{error}; the image is left out", "image")]
+    numbers = read_numbers(path)
+    classes = read_numbers(root / "SegmentationClass" / f"{name}.png")
+    if numbers.shape != classes.shape:
+        raise ValueError(f"it is {numbers.shape}, SegmentationClass/{name}.png {classes.shape}")
     instances, problems = [], []
     for number in objects_of(numbers):
         if number == VOID and numbers.dtype == np.uint8:
@@ -153,7 +179,7 @@ def _read(root, name, images, class_ids):
             continue
         if class_id is not None:
             instances.append(instance_of(mask, class_id, f"{name} object {number}"))
-    return (images[name], numbers.shape, instances), problems
+    return numbers.shape, tuple(instances), problems
 
 
 def _class_id(values, class_ids):

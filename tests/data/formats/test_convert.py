@@ -8,7 +8,7 @@ import pytest
 
 import keras_maskrcnn as km
 from keras_maskrcnn.data import open_dataset
-from keras_maskrcnn.data.formats import convert
+from keras_maskrcnn.data.formats.convert import convert
 from keras_maskrcnn.data.masks import decode_mask
 
 SIZE = 128

@@ -96,6 +96,13 @@ def test_bad_regions_are_left_out_and_listed(tmp_path, bad, message):
     assert dataset.broken()["annotation"] == (1, 2)
 
 
+def test_regions_that_are_no_objects_are_listed(tmp_path):
+    path = write(tmp_path, {"shape_attributes": POLYGON}, "text")
+    dataset = Dataset.from_via(path)
+    assert len(dataset.records[0].instances) == 1
+    assert "a.png9 regions[1]: must be an object, got 'text'" in dataset.problem_report()
+
+
 def test_bad_images_are_left_out_and_listed(tmp_path):
     (tmp_path / "b.png").write_bytes(b"")
     path = write(

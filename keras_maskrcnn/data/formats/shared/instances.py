@@ -1,14 +1,14 @@
 """From what a file says of an object to an `Instance`, checked."""
 
 import math
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from pycocotools import mask as coco_mask
 
 from keras_maskrcnn.data.masks import decode_mask
+from keras_maskrcnn.data.outlines import polygon_area
 from keras_maskrcnn.data.records import Instance, Problem
 
 
@@ -59,63 +59,6 @@ def make_instance(
 def mender(problems: list[Problem], where: str) -> Callable[[str], None]:
     """What `make_instance` calls for the annotation at `where`; it adds to `problems`."""
     return lambda what: problems.append(Problem(where, what))
-
-
-def ellipse_polygon(
-    centre: tuple[float, float], radii: tuple[float, float], angle: float = 0.0, points: int = 72
-) -> list[float]:
-    """An ellipse as a polygon `[x, y, x, y, ...]` of points on it.
-
-    Args:
-        centre: x, y in pixels.
-        radii: Along its own x and y, in pixels.
-        angle: Its turn from x towards y, in radians.
-        points: Number of points; 72 leave out 0.13 % of the area.
-
-    Raises:
-        ValueError: A radius is not above 0.
-    """
-    if not min(radii) > 0:
-        raise ValueError(f"a circle or ellipse of radius {min(radii)} is empty")
-    turns = np.linspace(0, 2 * math.pi, points, endpoint=False)
-    x, y = radii[0] * np.cos(turns), radii[1] * np.sin(turns)
-    cos, sin = math.cos(angle), math.sin(angle)
-    outline = np.stack([centre[0] + x * cos - y * sin, centre[1] + x * sin + y * cos], axis=1)
-    return outline.ravel().tolist()
-
-
-def rectangle_polygon(x0: float, y0: float, x1: float, y1: float) -> list[float]:
-    """The corners `[x, y, x, y, ...]` of a box, xyxy in pixels."""
-    return [x0, y0, x1, y0, x1, y1, x0, y1]
-
-
-def polygon_area(polygon: Sequence[float]) -> float:
-    """The area that `[x, y, x, y, ...]` encloses, in pixels."""
-    x, y = np.reshape(polygon, (-1, 2)).T
-    return float(abs(np.dot(x, np.roll(y, 1)) - np.dot(y, np.roll(x, 1))) / 2)
-
-
-def choose_classes(
-    labels: set[str], class_names: Sequence[str] | None, source: str | os.PathLike
-) -> tuple[str, ...]:
-    """The classes of a format that has no list of them.
-
-    Args:
-        labels: Those that occur.
-        class_names: Those to keep, in their order; all that occur, sorted, if None.
-        source: The file or folder, for the message.
-
-    Raises:
-        ValueError: None of `class_names` occurs.
-    """
-    if class_names is None:
-        return tuple(sorted(labels))
-    if labels and not labels & set(class_names):
-        raise ValueError(
-            f"{os.fspath(source)}: no object of {', '.join(class_names)}; there are "
-            f"{', '.join(sorted(labels))}."
-        )
-    return tuple(class_names)
 
 
 def _segmentation(segmentation, height, width, mended):

@@ -1,7 +1,8 @@
-"""What Pascal VOC's and plain mask PNGs share: objects as numbers of pixels, and image files."""
+"""What Pascal VOC's and plain mask PNGs share: pixels that number objects, and image files."""
 
 import os
 import pathlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -9,8 +10,9 @@ from typing import TypeVar
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from keras_maskrcnn.data.records import Instance
-from keras_maskrcnn.data.tracing import encode_mask
+from keras_maskrcnn.data.formats.shared.placing import full_mask, without_crowds
+from keras_maskrcnn.data.masks import encode_mask
+from keras_maskrcnn.data.records import Instance, Record
 
 Item, Result = TypeVar("Item"), TypeVar("Result")
 
@@ -49,3 +51,35 @@ def instance_of(mask: np.ndarray, class_id: int, name: str) -> Instance:
         area=float(coco_mask.area(rle)),
         annotation_id=name,
     )
+
+
+def number_pixels(record: Record, most: int, losses: Counter) -> tuple[np.ndarray, list[int]]:
+    """An image of an object's number at each of its pixels, and the class ids of the objects.
+
+    Where objects overlap, the smaller one is on top.
+
+    Args:
+        record: Whose objects they are.
+        most: The highest number that there is room for.
+        losses: Counts what such an image cannot hold.
+
+    Returns:
+        (H, W) uint16, 0 where there is no object, and the class id of object 1, of object 2, ...
+    """
+    masks, class_ids = [], []
+    for _, instance in without_crowds(record, losses):
+        if instance.segmentation is None:
+            losses["objects without a mask, left out"] += 1
+        elif len(masks) == most:
+            losses[f"objects beyond {most} of an image, left out"] += 1
+        elif (mask := full_mask(instance, record, losses)) is not None:
+            masks.append(mask)
+            class_ids.append(instance.class_id)
+    areas = np.array([mask.sum() for mask in masks], int)
+    numbers = np.zeros((record.height, record.width), np.uint16)
+    for index in np.argsort(-areas, kind="stable"):
+        numbers[masks[index]] = index + 1
+    left = np.bincount(numbers.ravel(), minlength=len(masks) + 1)[1:]
+    losses["objects wholly under others, left out"] += int(np.sum(left == 0))
+    losses["objects that others hide in part"] += int(np.sum((left > 0) & (left < areas)))
+    return numbers, class_ids

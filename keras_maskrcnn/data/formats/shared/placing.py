@@ -1,4 +1,4 @@
-"""What the writers of every format share: where the images go, and PNGs that number objects."""
+"""What the writers of the formats share: where the images go, and the objects to write."""
 
 import os
 import pathlib
@@ -41,38 +41,13 @@ def place_images(
         yield record, name
 
 
-def number_pixels(record: Record, most: int, losses: Counter) -> tuple[np.ndarray, list[int]]:
-    """An image of an object's number at each of its pixels, and the class ids of the objects.
-
-    Where objects overlap, the smaller one is on top.
-
-    Args:
-        record: Whose objects they are.
-        most: The highest number that there is room for.
-        losses: Counts what such an image cannot hold.
-
-    Returns:
-        (H, W) uint16, 0 where there is no object, and the class id of object 1, of object 2, ...
-    """
-    masks, class_ids = [], []
-    for instance in record.instances:
+def without_crowds(record: Record, losses: Counter) -> Iterator[tuple[int, Instance]]:
+    """The objects of a record and their numbers, from 1; crowds are counted and passed over."""
+    for number, instance in enumerate(record.instances, 1):
         if instance.crowd:
             losses["crowds, left out"] += 1
-        elif instance.segmentation is None:
-            losses["objects without a mask, left out"] += 1
-        elif len(masks) == most:
-            losses[f"objects beyond {most} of an image, left out"] += 1
-        elif (mask := full_mask(instance, record, losses)) is not None:
-            masks.append(mask)
-            class_ids.append(instance.class_id)
-    areas = np.array([mask.sum() for mask in masks], int)
-    numbers = np.zeros((record.height, record.width), np.uint16)
-    for index in np.argsort(-areas, kind="stable"):
-        numbers[masks[index]] = index + 1
-    left = np.bincount(numbers.ravel(), minlength=len(masks) + 1)[1:]
-    losses["objects wholly under others, left out"] += int(np.sum(left == 0))
-    losses["objects that others hide in part"] += int(np.sum((left > 0) & (left < areas)))
-    return numbers, class_ids
+        else:
+            yield number, instance
 
 
 def full_mask(instance: Instance, record: Record, losses: Counter) -> np.ndarray | None:

@@ -54,6 +54,13 @@ def parse_record(serialized: bytes) -> Record:
     )
 
 
+def is_landscape(serialized: tf.Tensor) -> tf.Tensor:
+    """Whether the image of a serialized record is wider than high; False where there is none."""
+    sides = {name: tf.io.FixedLenFeature((), tf.int64, 0) for name in ("height", "width")}
+    sides = tf.io.parse_single_example(serialized, sides)
+    return sides["width"] > sides["height"]
+
+
 def serialize_record(record: Record, image: bytes, orientation: int, mask_size: int) -> bytes:
     """A record as a serialized `tf.train.Example`: what `parse_record` reads.
 

@@ -1,21 +1,44 @@
-"""From masks back to annotations: run-length codes and outlines."""
+"""Polygons `[x, y, x, y, ...]` in pixels: of shapes, and along the edges of masks."""
 
-from typing import Any
+import math
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
-from pycocotools import mask as coco_mask
 
 
-def encode_mask(mask: np.ndarray) -> dict[str, Any]:
-    """A mask (H, W), 0 or 1, as a compressed COCO RLE that JSON can hold.
+def ellipse_polygon(
+    centre: tuple[float, float], radii: tuple[float, float], angle: float = 0.0, points: int = 72
+) -> list[float]:
+    """An ellipse as a polygon `[x, y, x, y, ...]` of points on it.
 
-    Example:
-        >>> encode_mask(np.ones((2, 3), np.uint8))
-        {'size': [2, 3], 'counts': '06'}
+    Args:
+        centre: x, y in pixels.
+        radii: Along its own x and y, in pixels.
+        angle: Its turn from x towards y, in radians.
+        points: Number of points; 72 leave out 0.13 % of the area.
+
+    Raises:
+        ValueError: A radius is not above 0.
     """
-    rle = coco_mask.encode(np.asfortranarray(mask, np.uint8))
-    return {"size": list(rle["size"]), "counts": rle["counts"].decode()}
+    if not min(radii) > 0:
+        raise ValueError(f"a circle or ellipse of radius {min(radii)} is empty")
+    turns = np.linspace(0, 2 * math.pi, points, endpoint=False)
+    x, y = radii[0] * np.cos(turns), radii[1] * np.sin(turns)
+    cos, sin = math.cos(angle), math.sin(angle)
+    outline = np.stack([centre[0] + x * cos - y * sin, centre[1] + x * sin + y * cos], axis=1)
+    return outline.ravel().tolist()
+
+
+def rectangle_polygon(x0: float, y0: float, x1: float, y1: float) -> list[float]:
+    """The corners `[x, y, x, y, ...]` of a box, xyxy in pixels."""
+    return [x0, y0, x1, y0, x1, y1, x0, y1]
+
+
+def polygon_area(polygon: Sequence[float]) -> float:
+    """The area that `[x, y, x, y, ...]` encloses, in pixels."""
+    x, y = np.reshape(polygon, (-1, 2)).T
+    return float(abs(np.dot(x, np.roll(y, 1)) - np.dot(y, np.roll(x, 1))) / 2)
 
 
 def trace_outlines(mask: np.ndarray) -> list[list[float]]:

@@ -1,0 +1,48 @@
+"""Reading JSON files, whole or only as far as it takes to know them."""
+
+import json
+import pathlib
+import re
+from typing import Any
+
+START = 2**16  # bytes that are read of a file to know it: it can be too large to be read twice
+
+# A string with the colon that makes it a key, or a bracket. A string that is cut off ends with the
+# bytes.
+TOKEN = re.compile(rb'"((?:[^"\\]|\\.)*+)"?\s*(:?)|([{}\[\]])', re.DOTALL)
+
+
+def read_json(path: pathlib.Path) -> Any:
+    """What a JSON file holds.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is no JSON file; the message names it.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not a JSON file: {error}") from error
+
+
+def outer_keys(path: pathlib.Path) -> tuple[set[str], set[str]]:
+    """The keys of a file's outermost object, and those of the objects that are its values.
+
+    Only of the first 64 KB; none if it is no JSON file.
+
+    Example:
+        >>> outer_keys(pathlib.Path("via.json"))
+        ({'a.png9'}, {'filename', 'size', 'regions', 'file_attributes'})
+    """
+    with path.open("rb") as file:
+        start = file.read(START)
+    keys: dict[bytes, set[str]] = {b"{": set(), b"{{": set()}
+    opened = b""
+    for text, colon, bracket in TOKEN.findall(start):
+        if bracket in (b"{", b"["):
+            opened += bracket
+        elif bracket:
+            opened = opened[:-1]
+        elif colon and opened in keys:
+            keys[opened].add(text.decode(errors="replace"))
+    return keys[b"{"], keys[b"{{"]
