@@ -11,14 +11,9 @@ import tensorflow as tf
 
 
 def build_sequential(layers: Sequence[keras.layers.Layer], channels: int) -> int:
-    """Builds layers on maps, each for the channels that come out of the one before.
+    """Builds layers on maps of `channels`, each for the `filters` of the one before.
 
-    Args:
-        layers: `ConvNorm`s, `Bottleneck`s, or others whose `filters` are their output channels.
-        channels: Of what goes into the first one.
-
-    Returns:
-        Channels of what comes out of the last one.
+    Returns the channels of what the last one gives.
     """
     for layer in layers:
         layer.build((None, None, None, channels))
