@@ -79,7 +79,7 @@ class TFRecordDataset(Dataset):
 
     def __init__(self, path: str | os.PathLike):
         contents = tfrecord.read(path)
-        contents.records.note = self.note
+        contents.records.note = self.note  # which stops where too much is broken
         self.shards = contents.records.shards
         self.mask_size = contents.records.mask_size
         super().__init__(path, contents)
