@@ -63,6 +63,28 @@ def small_config():
     )
 
 
+@pytest.fixture(scope="session")
+def served(small_config, tmp_path_factory):
+    """A small model that finds all it can, and the folder of its SavedModel."""
+    import keras
+
+    import keras_maskrcnn as km
+
+    keras.utils.set_random_seed(0)
+    model = km.MaskRCNN(small_config, box_score_threshold=0.0)
+    folder = tmp_path_factory.mktemp("served") / "1"
+    model.export(folder, verbose=False)
+    return model, folder
+
+
+@pytest.fixture(scope="session")
+def signatures(served):
+    """The signatures of that SavedModel, loaded."""
+    import tensorflow as tf
+
+    return tf.saved_model.load(served[1]).signatures
+
+
 @pytest.fixture
 def batch():
     """x and y of a batch of two images, 64x96 and 48x80, the second with one object."""

@@ -11,30 +11,13 @@ import threading
 
 import cv2
 import grpc
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 from tensorflow_serving.config import model_server_config_pb2
 
-import keras_maskrcnn as km
-
 FOLDER = pathlib.Path(__file__).resolve().parents[2] / "examples/serving"
-
-
-@pytest.fixture(scope="module")
-def exported(small_config, tmp_path_factory):
-    keras.utils.set_random_seed(0)
-    model = km.MaskRCNN(small_config, box_score_threshold=0.0)
-    folder = tmp_path_factory.mktemp("serving") / "1"
-    model.export(folder, verbose=False)
-    return model, folder
-
-
-@pytest.fixture(scope="module")
-def signatures(exported):
-    return tf.saved_model.load(str(exported[1])).signatures
 
 
 class RestServer(http.server.BaseHTTPRequestHandler):
@@ -111,8 +94,8 @@ def run_client(name, url, folder, *arguments):
 
 
 @pytest.mark.parametrize("client", ["rest", "grpc"])
-def test_client_draws_what_predict_finds(client, exported, tmp_path, request):
-    model, folder = exported
+def test_client_draws_what_predict_finds(client, served, tmp_path, request):
+    model, folder = served
     photo, picture = tmp_path / "photo.png", tmp_path / "found.png"
     pixels = np.random.default_rng(0).integers(0, 256, (64, 80, 3), np.uint8)
     cv2.imwrite(str(photo), pixels)
@@ -128,11 +111,11 @@ def test_client_draws_what_predict_finds(client, exported, tmp_path, request):
 
 
 @pytest.mark.parametrize("client", ["rest", "grpc"])
-def test_client_tells_what_the_server_refuses(client, exported, tmp_path, request):
+def test_client_tells_what_the_server_refuses(client, served, tmp_path, request):
     photo = tmp_path / "photo.png"
     photo.write_bytes(b"no picture")
     url = request.getfixturevalue(f"{client}_url")
-    done = run_client(f"{client}_client.py", url, exported[1], photo, tmp_path / "found.png")
+    done = run_client(f"{client}_client.py", url, served[1], photo, tmp_path / "found.png")
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert "image 0" in done.stderr

@@ -1,10 +1,12 @@
-"""A server in Python that has TensorFlow and nothing else: runs a request on a SavedModel.
+"""A server in Python that has TensorFlow and nothing else: runs requests on a SavedModel.
 
-    python bare_tensorflow.py SAVED_MODEL SIGNATURE REQUEST.npz ANSWER.npz
+    python bare_tensorflow.py SAVED_MODEL
 
-Keras cannot be imported there either.
+Reads a line of JSON for each request, `{"signature": ..., "request": NPZ, "answer": NPZ}`, and says
+when the answer is written. Keras cannot be imported there either.
 """
 
+import json
 import sys
 
 import numpy as np
@@ -13,10 +15,15 @@ sys.modules |= dict.fromkeys(("keras", "keras_maskrcnn"))  # an import of None f
 import tensorflow as tf  # noqa: E402
 
 
-def main(model, signature, request, answer):
-    serve = tf.saved_model.load(model).signatures[signature]
-    inputs = np.load(request, allow_pickle=True).items()
-    np.savez(answer, **serve(**{name: tf.constant(value) for name, value in inputs}))
+def main(model):
+    loaded = tf.saved_model.load(model)
+    for line in sys.stdin:
+        request = json.loads(line)
+        serve = loaded.signatures[request["signature"]]
+        inputs = np.load(request["request"], allow_pickle=True).items()
+        answer = serve(**{name: tf.constant(value) for name, value in inputs})
+        np.savez(request["answer"], **answer)
+        print("answered", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
 """A client of TensorFlow's C API: what a server in C++ does, in Python that imports no TensorFlow.
 
-    python c_api.py run SAVED_MODEL REQUEST.npz NAMES.json ANSWER.npz [OPS.so]
+    python c_api.py run SAVED_MODEL [OPS.so]
     python c_api.py ops OP_LIST.pb
 
-REQUEST.npz holds the inputs by name (bytes objects as a (B,) array of dtype object go as strings),
-NAMES.json `{"inputs": {name: "operation:index"}, "outputs": {...}}` from the signature.
+`run` reads a line of JSON for each request, `{"request": NPZ, "answer": NPZ, "inputs": {name:
+"operation:index"}, "outputs": {...}}`, the names those of the signature, and says when the answer
+is written, or why there is none. The file of the request holds the inputs by name; bytes objects
+as a (B,) array of dtype object go as strings.
 """
 
 import ctypes
@@ -117,12 +119,23 @@ def main(verb, *paths):
     if verb == "ops":
         pathlib.Path(paths[0]).write_bytes(op_list())
         return
-    model, request, names, answer, *ops = paths
-    names = json.loads(pathlib.Path(names).read_text())
-    request = np.load(request, allow_pickle=True)
-    inputs = {tensor: request[name] for name, tensor in names["inputs"].items()}
-    np.savez(answer, **Session(model, *ops).run(inputs, names["outputs"]))
+    session = None
+    for line in sys.stdin:
+        request = json.loads(line)
+        try:
+            session = session or Session(*paths)
+            np.savez(request["answer"], **answer_to(session, request))
+            print("answered", flush=True)
+        except RuntimeError as error:
+            print(json.dumps(str(error)), flush=True)
     assert "tensorflow" not in sys.modules
+
+
+def answer_to(session, request):
+    """The outputs by name for the request in a file."""
+    values = np.load(request["request"], allow_pickle=True)
+    inputs = {tensor: values[name] for name, tensor in request["inputs"].items()}
+    return session.run(inputs, request["outputs"])
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 """Loads a SavedModel as a server would and sends it requests from several threads at once.
 
-    python concurrent_load.py SAVED_MODEL SIGNATURE REQUESTS.npz REPORT.json
+    python concurrent_load.py SAVED_MODEL SIGNATURE...
 
-The requests are the signature's only input, one array each. Each is answered alone first, and then
-200 of them by 4 threads. The report has how many answers differ, and the memory in MiB after each
-tenth of the requests.
+The requests of a signature are the arrays of `SIGNATURE.npz`, each its only input. Each is answered
+alone first, and then 200 of them by 4 threads. `SIGNATURE.json` gets how many answers differ, and
+the memory in MiB after each tenth of the requests.
 """
 
 import concurrent.futures
@@ -29,9 +29,16 @@ def resident_mib():
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
-def main(model, signature, requests, report):
-    serve = tf.saved_model.load(model).signatures[signature]
-    images = list(np.load(requests).values())
+def main(model, *signatures):
+    loaded = tf.saved_model.load(model)
+    for signature in signatures:
+        requests = list(np.load(f"{signature}.npz").values())
+        report = put_under_load(loaded.signatures[signature], requests)
+        pathlib.Path(f"{signature}.json").write_text(json.dumps(report))
+
+
+def put_under_load(serve, images):
+    """How many answers differ from those given alone, and the memory as it goes on."""
 
     def answer(index):
         outputs = serve(tf.constant(images[index % len(images)]))
@@ -48,7 +55,7 @@ def main(model, signature, requests, report):
                     np.allclose(outputs[name], expected[name], atol=1e-4) for name in expected
                 )
             memory.append(resident_mib())
-    pathlib.Path(report).write_text(json.dumps({"different": different, "memory": memory}))
+    return {"different": different, "memory": memory}
 
 
 if __name__ == "__main__":

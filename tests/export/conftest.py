@@ -40,7 +40,7 @@ KINDS = {
 BACKBONES = ("resnet50", "resnet101", "resnext50_32x4d", "resnext101_32x8d")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def meta_graph():
     """The only MetaGraphDef of a SavedModel."""
 
@@ -52,34 +52,71 @@ def meta_graph():
     return read
 
 
+class Server:
+    """A script that answers requests, a line of JSON each, in a process of its own."""
+
+    def __init__(self, folder, script, *arguments):
+        self.folder, self.script = folder, script
+        command = [sys.executable, str(HERE / script), *map(str, arguments)]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        self.process = subprocess.Popen(command, cwd="/", **pipes)
+
+    def ask(self, arrays, **request):
+        """The arrays by name that the script answers a request with."""
+        files = {name: str(self.folder / f"{name}.npz") for name in ("request", "answer")}
+        np.savez(files["request"], **arrays)
+        self.process.stdin.write(json.dumps({**request, **files}) + "\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"{self.script} ended with {self.process.wait()}")
+        if line != "answered\n":
+            raise RuntimeError(json.loads(line))
+        return dict(np.load(files["answer"]))
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.stdout.close()
+        self.process.wait()
+
+
+@pytest.fixture(scope="module")
+def start_server(tmp_path_factory):
+    """A function: the server of a script and its arguments, started once."""
+    servers = {}
+
+    def start(*command):
+        if command not in servers:
+            servers[command] = Server(tmp_path_factory.mktemp("server"), *command)
+        return servers[command]
+
+    yield start
+    for server in servers.values():
+        server.close()
+
+
 @pytest.fixture
-def bare_tensorflow(tmp_path):
+def bare_tensorflow(start_server):
     """Answers a request in a process that has TensorFlow alone."""
 
     def run(folder, signature="serving_default", **inputs):
-        request, answer = tmp_path / "request.npz", tmp_path / "answer.npz"
-        np.savez(request, **inputs)
-        run_script("bare_tensorflow.py", folder, signature, request, answer)
-        return dict(np.load(answer))
+        server = start_server("bare_tensorflow.py", folder)
+        return server.ask(inputs, signature=signature)
 
     return run
 
 
 @pytest.fixture
-def c_api(tmp_path, meta_graph):
+def c_api(start_server, meta_graph):
     """Answers a request through TensorFlow's C API, in a process that imports no TensorFlow."""
 
     def run(folder, signature="serving_default", ops=(), **inputs):
-        request, answer = tmp_path / "request.npz", tmp_path / "answer.npz"
-        np.savez(request, **inputs)
         definition = meta_graph(folder).signature_def[signature]
         names = {
             part: {name: info.name for name, info in getattr(definition, part).items()}
             for part in ("inputs", "outputs")
         }
-        (tmp_path / "names.json").write_text(json.dumps(names))
-        run_script("c_api.py", "run", folder, request, tmp_path / "names.json", answer, *ops)
-        return dict(np.load(answer))
+        return start_server("c_api.py", "run", folder, *ops).ask(inputs, **names)
 
     return run
 
@@ -139,7 +176,7 @@ def _model(config, **overrides):
     return model
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(scope="module", params=KINDS)
 def model_of_each_kind(small_config, request):
     """Small models, drawn from a seed: what differs between architectures is in one of them."""
     return _model(small_config, **KINDS[request.param])
@@ -155,7 +192,7 @@ def model_of_each_architecture(small_config, request):
     return _model(small_config, backbone=backbone, backbone_width=width, **of_neck)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def small_model(small_config):
     """A function: a small model with some fields of the config changed."""
     return lambda **overrides: _model(small_config, **overrides)

@@ -1,27 +1,21 @@
 """What a server answers to files that are no photos as cameras write them, and goes on serving."""
 
 import cv2
-import keras
 import numpy as np
 import PIL.Image
 import pytest
 import tensorflow as tf
 
-import keras_maskrcnn as km
+
+@pytest.fixture(scope="module")
+def model(served):
+    return served[0]
 
 
 @pytest.fixture(scope="module")
-def model(small_config):
-    keras.utils.set_random_seed(0)
-    return km.MaskRCNN(small_config, box_score_threshold=0.0)
-
-
-@pytest.fixture(scope="module")
-def serve(model, tmp_path_factory):
+def serve(signatures):
     """The signature `serve_bytes` of the exported model."""
-    folder = tmp_path_factory.mktemp("serving") / "1"
-    model.export(folder, verbose=False)
-    return tf.saved_model.load(str(folder)).signatures["serve_bytes"]
+    return signatures["serve_bytes"]
 
 
 @pytest.fixture(scope="module")

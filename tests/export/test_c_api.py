@@ -3,16 +3,11 @@
 import numpy as np
 import pytest
 
-import keras_maskrcnn as km
 from keras_maskrcnn.ops import compiled_roi_align
 
 
-@pytest.fixture(scope="module")
-def model(small_config):
-    return km.MaskRCNN(small_config, box_score_threshold=0.0)
-
-
-def test_the_compiled_op_is_loaded_before_the_model(compiled_op, c_api, model, tmp_path):
+def test_the_compiled_op_is_loaded_before_the_model(compiled_op, c_api, served, tmp_path):
+    model, _ = served
     model.export(tmp_path / "1", roi_align="custom", verbose=False)
     images = np.random.default_rng(0).integers(0, 256, (1, 64, 80, 3), np.uint8)
     with pytest.raises(RuntimeError, match="Op type not registered 'KerasMaskrcnn>RoiAlign'"):
@@ -22,7 +17,7 @@ def test_the_compiled_op_is_loaded_before_the_model(compiled_op, c_api, model, t
         np.testing.assert_allclose(answer[name], expected, atol=1e-3, err_msg=name)
 
 
-def test_errors_reach_the_caller(c_api, model, tmp_path):
-    model.export(tmp_path / "1", verbose=False)
+def test_errors_reach_the_caller(c_api, served):
+    _, folder = served
     with pytest.raises(RuntimeError, match="images must have a batch, height and width above 0"):
-        c_api(tmp_path / "1", images=np.zeros((0, 64, 80, 3), np.uint8))
+        c_api(folder, images=np.zeros((0, 64, 80, 3), np.uint8))

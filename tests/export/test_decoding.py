@@ -1,5 +1,6 @@
 """Image files decoded within a graph, against the same files read by `predict`'s reader."""
 
+import functools
 import io
 import struct
 
@@ -21,7 +22,9 @@ KEEPS_SIZE = km.MaskRCNNConfig(image_min_size=60, image_max_size=1000)
 FILES = tf.TensorSpec((None,), tf.string)
 
 
+@functools.cache
 def decoder(config):
+    """Traced, which takes a second, and so once for all tests of a config."""
     return tf.function(lambda files: decode_images(files, config), input_signature=[FILES])
 
 
@@ -59,8 +62,13 @@ def in_jpeg(jpeg, *segments):
     return jpeg[:2] + b"".join(segments) + jpeg[2:]
 
 
+@tf.function(input_signature=[tf.TensorSpec((), tf.string)])
+def traced_orientation(file):
+    return exif_orientation(tf.io.decode_raw(file, tf.uint8))
+
+
 def orientation_of(file):
-    return int(exif_orientation(tf.io.decode_raw(file, tf.uint8)))
+    return int(traced_orientation(file))
 
 
 @pytest.mark.parametrize("order", [">", "<"])
