@@ -71,6 +71,7 @@ setup(
         "keras_maskrcnn.custom_ops.roi_align": "custom_ops/roi_align",
     },
     package_data={
+        "keras_maskrcnn": ["__init__.pyi", "py.typed"],
         "keras_maskrcnn.configs": ["*.yaml"],
         "keras_maskrcnn.custom_ops.roi_align": ["*.cc", "*.cu", "*.cuh", "*.h", "*.inc", "*.md"],
     },

@@ -19,7 +19,7 @@ import tensorflow as tf
 from rich.console import Console
 
 import keras_maskrcnn as km
-from keras_maskrcnn.cli.training_run import write_results
+from keras_maskrcnn.cli.run_folder import write_results
 from keras_maskrcnn.evaluation.coco import results_table
 from keras_maskrcnn.training.schedules import WarmupMultiStep
 

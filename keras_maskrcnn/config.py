@@ -68,6 +68,20 @@ NECK_DEFAULTS: dict[str, dict[str, typing.Any]] = {
     "c4": {**_ONE_LEVEL, "box_pool_size": 14, "box_head_units": (), "mask_head_channels": ()},
     "c5": {**_ONE_LEVEL, **_CONV_HEADS},
 }
+# What can change when the weights are there: all else is what they were trained for.
+FIELDS_AFTER_TRAINING = (
+    "image_min_size",
+    "image_max_size",
+    "rpn_pre_nms_top_n_test",
+    "rpn_post_nms_top_n_test",
+    "rpn_min_size",
+    "rpn_nms_threshold",
+    "box_score_threshold",
+    "box_min_size",
+    "box_nms_threshold",
+    "box_detections_per_image",
+    "roi_implementation",
+)
 OF_NECK: typing.Any = None  # the default is that of the neck
 
 
@@ -114,9 +128,9 @@ class MaskRCNNConfig:
             `"detectron"` (rounded, and centred on the middle of a cell); see `rpn.anchors`.
         rpn_conv_depth: 3x3 convolutions in the RPN's head.
         rpn_pre_nms_top_n_train: Proposals kept a level before suppression, in training.
-        rpn_pre_nms_top_n_test: The same at inference.
+        rpn_pre_nms_top_n_test: Proposals kept a level before suppression, at inference.
         rpn_post_nms_top_n_train: Proposals kept an image after suppression, in training.
-        rpn_post_nms_top_n_test: The same at inference.
+        rpn_post_nms_top_n_test: Proposals kept an image after suppression, at inference.
         rpn_min_size: Proposals with a side below this, in pixels, are dropped.
         rpn_nms_threshold: IoU above which the lower-scored of two proposals is dropped.
         rpn_fg_iou_threshold: IoU from which an anchor is foreground.
@@ -334,6 +348,17 @@ class MaskRCNNConfig:
             raise ValueError(f"Unknown config {name!r}. Shipped configs: {known}.")
         text = (_configs_folder() / f"{name}.yaml").read_text(encoding="utf-8")
         return cls.from_dict(yaml.safe_load(text), f"{name}.yaml")
+
+    @classmethod
+    def from_name_or_file(cls, name_or_file: str) -> "MaskRCNNConfig":
+        """A shipped config by its name, or one from a `.yaml` file.
+
+        Raises:
+            ValueError: There is no such config, or the file holds none.
+            FileNotFoundError: There is no such file.
+        """
+        is_file = name_or_file.endswith((".yaml", ".yml"))
+        return cls.from_yaml(name_or_file) if is_file else cls.from_name(name_or_file)
 
     def to_dict(self) -> dict[str, typing.Any]:
         """The fields as plain lists, numbers and strings: what JSON and YAML can hold."""

@@ -1,10 +1,78 @@
-"""The verbs of the command line that look at datasets: `inspect-dataset`, `convert-dataset`."""
+"""`inspect-dataset` and `convert-dataset`: looking at a dataset, and writing it anew."""
 
 import argparse
 import pathlib
 import sys
 
-import numpy as np
+from keras_maskrcnn.cli import options
+
+TARGETS = ("coco", "labelme", "via", "voc", "mask-png", "tfrecord")
+INSPECT_EXAMPLES = """\
+examples:
+  keras-maskrcnn inspect-dataset train.json --images photos/
+  keras-maskrcnn inspect-dataset annotated/ --output inspection/
+  keras-maskrcnn inspect-dataset PennFudanPed/PedMasks --images PennFudanPed/PNGImages
+
+The output folder gets contact_sheet.png, and problems.txt if there are any.
+"""
+CONVERT_EXAMPLES = """\
+examples:
+  keras-maskrcnn convert-dataset annotated/ --to coco --output as_coco/
+  keras-maskrcnn convert-dataset balloon/train/via_region_data.json --to labelme --output train/
+  keras-maskrcnn convert-dataset VOC2012 --to coco --output voc_as_coco/ --link-images
+
+What the format cannot hold (overlaps and crowds in PNGs, say) is counted and said.
+"""
+
+
+def add_verbs(verbs) -> None:
+    """Adds `inspect-dataset` and `convert-dataset`."""
+    parser = options.add_verb(
+        verbs,
+        "inspect-dataset",
+        inspect_dataset,
+        usage="PATH [options]",
+        summary="Print what is in a dataset, list what is broken, draw a sheet of its pictures.",
+        examples=INSPECT_EXAMPLES,
+    )
+    _add_dataset(parser)
+    parser.add_argument(
+        "--output",
+        metavar="DIR",
+        default="inspection",
+        help="for contact_sheet.png and problems.txt (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--pictures",
+        type=options.positive_int,
+        default=24,
+        metavar="N",
+        help="on the contact sheet (default: %(default)s)",
+    )
+    parser = options.add_verb(
+        verbs,
+        "convert-dataset",
+        convert_dataset,
+        usage="PATH --to FORMAT --output DIR [options]",
+        summary="Write a dataset in another format, its pictures along.",
+        examples=CONVERT_EXAMPLES,
+    )
+    _add_dataset(parser)
+    parser.add_argument("--to", choices=TARGETS, required=True, help=", ".join(TARGETS))
+    parser.add_argument("--output", metavar="DIR", required=True, help="new or empty")
+    parser.add_argument(
+        "--link-images", action="store_true", help="symbolic links to the pictures, not copies"
+    )
+
+
+def _add_dataset(parser):
+    parser.add_argument("data", metavar="PATH", help=options.DATA_FORMATS)
+    parser.add_argument("--images", metavar="DIR", help="folder of the pictures")
+    parser.add_argument(
+        "--class-attribute",
+        metavar="NAME",
+        help="of a VIA file, the region attribute that holds the class (default: the only one)",
+    )
 
 
 def inspect_dataset(args: argparse.Namespace) -> int:
@@ -42,7 +110,7 @@ def inspect_dataset(args: argparse.Namespace) -> int:
 
 def convert_dataset(args: argparse.Namespace) -> int:
     """Write a dataset in another format and say what that cannot hold."""
-    from keras_maskrcnn.data.formats import convert
+    from keras_maskrcnn.data.formats.convert import convert
 
     dataset = _open(args)
     losses = convert(dataset, args.to, args.output, link_images=args.link_images)
@@ -115,6 +183,8 @@ def _objects(figures):
 
 
 def _classes(dataset, figures, width=24):
+    import numpy as np
+
     table = _table("Classes", "class", "objects", "share", "images")
     table.add_column("", no_wrap=True)
     numbers = figures.class_objects
@@ -142,5 +212,7 @@ def _table(title, first, *columns):
 
 
 def _spread(values):
+    import numpy as np
+
     low, middle, high = np.percentile(values, [0, 50, 100])
     return f"{low:.0f} to {high:.0f}, median {middle:.0f}"

@@ -1,42 +1,130 @@
-"""Options that several verbs share: the fields of the config, and what options may hold."""
+"""Options that several verbs share, and what options may hold."""
 
 import argparse
 import dataclasses
 import re
 import typing
+from collections.abc import Callable, Collection
 
 import yaml
 
 from keras_maskrcnn.config import BACKBONES, MaskRCNNConfig
 
 DEFAULT_CONFIG = "mask_rcnn_resnet50_fpn"
+DATA_FORMATS = (
+    "PATH is a COCO or VIA file, a VOC split (ImageSets/Segmentation/*.txt), or a folder: of "
+    "LabelMe's files, of Pascal VOC, of images/ and masks/, or one that convert-dataset wrote."
+)
+FIELDS = tuple(field.name for field in dataclasses.fields(MaskRCNNConfig))
 
 
-def add_fields(parser: argparse.ArgumentParser) -> None:
-    """An option for each field of the config; only those that are given reach the result."""
+def add_verb(
+    verbs,
+    name: str,
+    run: Callable[[argparse.Namespace], int],
+    *,
+    usage: str,
+    summary: str,
+    examples: str,
+) -> argparse.ArgumentParser:
+    """The parser of one verb.
+
+    Args:
+        verbs: What `ArgumentParser.add_subparsers` gives.
+        name: Of the verb.
+        run: The function that runs it, from its arguments to its exit code.
+        usage: What follows the verb in its usage.
+        summary: One sentence for both helps.
+        examples: What its help ends with.
+    """
+    parser = verbs.add_parser(
+        name,
+        usage=f"keras-maskrcnn {name} {usage}",
+        help=summary,
+        description=summary,
+        epilog=examples,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("-v", "--debug", action="store_true", help="show the traceback of an error")
+    parser.set_defaults(run_verb=run)
+    return parser
+
+
+def add_model(parser: argparse.ArgumentParser):
+    """`--model` and `--run`; returns their group, of which one option at most may be given."""
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument(
+        "--model",
+        metavar="FILE|PRESET",
+        help="a saved model (.keras), a checkpoint (.pkl, .pth), or a preset (see info --presets)",
+    )
+    group.add_argument("--run", metavar="DIR", help="a run folder of train: its best model")
+    return group
+
+
+def add_data(group, prefix: str, what: str, *, required: bool = True) -> None:
+    """`--data`, which is also called `--annotations`, and `--images`.
+
+    Args:
+        group: Of the parser.
+        prefix: What the names of the options begin with: `"train-"`.
+        what: The help of `--data`.
+        required: Whether it must be given.
+    """
+    group.add_argument(
+        f"--{prefix}data",
+        f"--{prefix}annotations",
+        metavar="PATH",
+        required=required,
+        default=argparse.SUPPRESS,
+        help=what,
+    )
+    group.add_argument(
+        f"--{prefix}images",
+        metavar="DIR",
+        help="folder of its pictures (default: where the format has them; of a COCO file, images/ "
+        "beside it, or its own folder)",
+        default=argparse.SUPPRESS,
+    )
+
+
+def add_fields(
+    parser: argparse.ArgumentParser, names: Collection[str], defaults: MaskRCNNConfig | None
+) -> None:
+    """An option for each of these fields of the config; only those given reach the result.
+
+    Args:
+        parser: Of the verb.
+        names: The fields.
+        defaults: The config whose values are shown as the defaults; if None, they are the model's.
+    """
     group = parser.add_argument_group(
         "configuration",
-        f"Every field of the config. Lists are YAML. The defaults are those of {DEFAULT_CONFIG}.",
+        "The defaults are the model's."
+        if defaults is None
+        else f"Every field of the config. Lists are YAML. The defaults are of {DEFAULT_CONFIG}.",
     )
-    defaults, descriptions = MaskRCNNConfig(), _field_descriptions()
+    described = descriptions(MaskRCNNConfig)
     for field in dataclasses.fields(MaskRCNNConfig):
+        if field.name not in names:
+            continue
         kind, metavar = _KINDS.get(field.type, (yaml_value, "LIST"))
-        default = _plain(getattr(defaults, field.name))
-        default = yaml.safe_dump(default, default_flow_style=True).split("\n")[0]
+        description = described[field.name]
+        if defaults is not None:
+            description += f" (default: {_as_yaml(getattr(defaults, field.name))})"
         group.add_argument(
             "--" + field.name.replace("_", "-"),
             type=kind,
             metavar=metavar,
             default=argparse.SUPPRESS,
-            help=f"{descriptions.get(field.name, '')} (default: {default})".replace("%", "%%"),
+            help=description.replace("%", "%%"),
         )
 
 
-def _field_descriptions():
-    """What the docstring of the config says of each field."""
-    entries = re.findall(
-        r"^ {8}(\w+): (.*(?:\n {12}.*)*)", MaskRCNNConfig.__doc__ or "", re.MULTILINE
-    )
+def descriptions(described: type) -> dict[str, str]:
+    """What the docstring of a dataclass says of each of its fields."""
+    entries = re.findall(r"^ {8}(\w+): (.*(?:\n {12}.*)*)", described.__doc__ or "", re.MULTILINE)
     return {
         name: " ".join(text.split())
         .rstrip(".")
@@ -46,8 +134,9 @@ def _field_descriptions():
     }
 
 
-def _plain(value):
-    return [_plain(item) for item in value] if isinstance(value, tuple) else value
+def given_fields(args: argparse.Namespace) -> dict[str, typing.Any]:
+    """The fields of the config that were given as options, by name."""
+    return {name: value for name, value in vars(args).items() if name in FIELDS}
 
 
 def yaml_value(text: str) -> typing.Any:
@@ -70,6 +159,14 @@ def positive_float(text: str) -> float:
     if not float(text) > 0:
         raise argparse.ArgumentTypeError(f"must be above 0, got {text}")
     return float(text)
+
+
+def _as_yaml(value):
+    return yaml.safe_dump(_plain(value), default_flow_style=True).split("\n")[0]
+
+
+def _plain(value):
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
 
 
 _KINDS = {

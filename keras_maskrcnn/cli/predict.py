@@ -1,18 +1,85 @@
-"""The verbs of long lists of pictures: `predict --input-list`, `merge-results`."""
+"""`predict` and `merge-results`: the objects of pictures, of a few or of millions."""
 
 import argparse
+import json
 import os
 import pathlib
 import sys
 from collections.abc import Iterator
 
-from keras_maskrcnn.cli.options import positive_int
+from keras_maskrcnn.cli import options
+from keras_maskrcnn.cli.loading import load_model
+from keras_maskrcnn.config import FIELDS_AFTER_TRAINING
 
 PICTURES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+EXAMPLES = """\
+examples:
+  keras-maskrcnn predict --run runs/mine photos/
+  keras-maskrcnn predict --model m.keras --score-threshold 0.7 --output found/ a.jpg b.png
+  keras-maskrcnn predict --model mask_rcnn_resnet50_fpn_3x_coco photo.jpg
+  # millions of files; the same line again goes on with a run that was killed
+  keras-maskrcnn predict --model m.keras --input-list files.txt --output results.json
+  # the third of sixteen machines
+  keras-maskrcnn predict --model m.keras --input-list files.txt --shard 3/16 \\
+      --output results-03.json
+
+The pictures and results.json (COCO's results format, with file names) go to the output folder.
+Of a list, image_id is the number of the line, from 1, in every shard. A run that was killed loses
+a second of work, or a batch; delete results.json.state and results.json.part to begin anew.
+The exit code is 1 if some of the files could not be read; the others are done all the same.
+"""
+MERGE_EXAMPLES = """\
+examples:
+  keras-maskrcnn merge-results results-*.json --output results.json
+  cat results-*.errors.jsonl > results.errors.jsonl
+
+The objects are in the order of the list.
+"""
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """The options of `predict` for long lists."""
+def add_verbs(verbs) -> None:
+    """Adds `predict` and `merge-results`."""
+    parser = options.add_verb(
+        verbs,
+        "predict",
+        predict,
+        usage="(--model FILE | --run DIR) (PICTURE... | --input-list PATH) [options]",
+        summary="Find the objects of pictures; write the pictures with them drawn, and a JSON "
+        "file.",
+        examples=EXAMPLES,
+    )
+    options.add_model(parser)
+    parser.add_argument(
+        "images", metavar="PICTURE", nargs="*", help="picture files, or folders of pictures"
+    )
+    parser.add_argument(
+        "--output",
+        metavar="DIR|FILE",
+        help="a folder (default: predictions), or with --input-list a file (default: results.json)",
+    )
+    parser.add_argument(
+        "--score-threshold",
+        type=float,
+        default=0.5,
+        metavar="X",
+        help="keep objects that score at least this (default: %(default)s)",
+    )
+    _add_list_options(parser)
+    options.add_fields(parser, FIELDS_AFTER_TRAINING, defaults=None)
+
+    parser = options.add_verb(
+        verbs,
+        "merge-results",
+        merge_results,
+        usage="RESULTS... --output FILE",
+        summary="Join the results of the shards of a long list into one file.",
+        examples=MERGE_EXAMPLES,
+    )
+    parser.add_argument("results", metavar="RESULTS", nargs="+", help="what the shards wrote")
+    parser.add_argument("--output", metavar="FILE", required=True)
+
+
+def _add_list_options(parser):
     group = parser.add_argument_group(
         "long lists",
         "No pictures are drawn; --output is the results file, which must end in .json. The same "
@@ -35,22 +102,46 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--batch-size",
-        type=positive_int,
+        type=options.positive_int,
         default=1,
         metavar="N",
         help="pictures at a time (default: 1)",
     )
 
 
-def shard(text: str) -> tuple[int, int]:
-    """`3/16` as (3, 16), or an error that argparse shows."""
-    index, slash, count = text.partition("/")
-    if not (slash and index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
-        raise argparse.ArgumentTypeError(f"must be K/N with K from 1 to N, got {text}")
-    return int(index), int(count)
+def predict(args: argparse.Namespace) -> int:
+    """Find the objects of pictures; write the pictures with them drawn, and a JSON file."""
+    if args.input_list:
+        _check_list(args)
+        return _predict_list(args, load_model(args))
+    return _predict_pictures(args, _pictures(args.images), load_model(args))
 
 
-def predict_list(args: argparse.Namespace, model) -> int:
+def _predict_pictures(args, files, model):
+    from rich.progress import track
+
+    output = pathlib.Path(args.output or "predictions")
+    output.mkdir(parents=True, exist_ok=True)
+    results, failures, drawn = [], [], set()
+    for image_id, file in enumerate(track(files, "predict", disable=not sys.stderr.isatty()), 1):
+        try:
+            found = model.predict([str(file)], verbose=0)[0]
+            found = found[found.scores >= args.score_threshold]
+            found.save(output / _free_name(file, drawn), str(file))
+        except (ValueError, OSError) as error:
+            failures.append(f"{file}: {' '.join(str(error).split())}")
+            continue
+        for name, entry in zip(found.class_names, found.to_coco(image_id), strict=True):
+            results.append({**entry, "category_name": name, "file_name": str(file)})
+    (output / "results.json").write_text(json.dumps(results) + "\n", encoding="utf-8")
+    done = len(files) - len(failures)
+    print(f"{len(results)} objects in {done} of {len(files)} pictures: {output}/")
+    for failure in failures:
+        print(f"keras-maskrcnn: passed over {failure}", file=sys.stderr)
+    return 1 if failures else 0
+
+
+def _predict_list(args, model):
     """Find the objects of the files of a list; write them as one JSON file."""
     from rich.console import Console
 
@@ -85,7 +176,7 @@ def merge_results(args: argparse.Namespace) -> int:
     return 0
 
 
-def check_list(args: argparse.Namespace) -> None:
+def _check_list(args):
     """Raises what is wrong with the options before a model is loaded for them."""
     if args.images:
         raise ValueError(f"Give pictures or --input-list, not both; got {args.images[0]} too.")
@@ -135,3 +226,35 @@ def _progress_bar(console):
         console=console,
         disable=not sys.stderr.isatty(),
     )
+
+
+def _pictures(names):
+    """The files named, folders replaced by the pictures in them."""
+    if not names:
+        raise ValueError("Give pictures, folders of pictures, or a list with --input-list.")
+    files = []
+    for path in map(pathlib.Path, names):
+        inside = sorted(path.iterdir()) if path.is_dir() else [path]
+        found = [file for file in inside if file == path or file.suffix.lower() in PICTURES]
+        if not found:
+            raise ValueError(f"Folder {path} holds no pictures ({' '.join(PICTURES)}).")
+        files += found
+    return files
+
+
+def _free_name(file, taken):
+    """`<stem>.png`, or with a number where another folder's picture has that name already."""
+    name, number = f"{file.stem}.png", 1
+    while name in taken:
+        number += 1
+        name = f"{file.stem}-{number}.png"
+    taken.add(name)
+    return name
+
+
+def shard(text: str) -> tuple[int, int]:
+    """`3/16` as (3, 16), or an error that argparse shows."""
+    index, slash, count = text.partition("/")
+    if not (slash and index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
+        raise argparse.ArgumentTypeError(f"must be K/N with K from 1 to N, got {text}")
+    return int(index), int(count)

@@ -1,64 +1,61 @@
 """The folder of a training run: what it began with, and how far it has come."""
 
-import argparse
 import csv
+import dataclasses
 import json
+import math
 import os
 import pathlib
 import shlex
 import sys
-import time
 
 import keras
 import tensorflow as tf
 
 import keras_maskrcnn
-from keras_maskrcnn.cli import parser as cli_parser
+from keras_maskrcnn.cli.training_options import TrainingOptions
 from keras_maskrcnn.config import MaskRCNNConfig
-from keras_maskrcnn.data import CocoDataset
+from keras_maskrcnn.data import Dataset
 
 
-def new_folder(args: argparse.Namespace) -> pathlib.Path:
-    """Where a new run goes; `note_start` makes it.
+def check_new(folder: pathlib.Path) -> None:
+    """Checks that a new run may go to a folder.
 
     Raises:
         ValueError: It is in use.
     """
-    name = f"{pathlib.Path(args.config).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
-    folder = pathlib.Path(args.output or pathlib.Path("runs") / name)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder} is there already and not empty: choose another --output.")
-    return folder
 
 
-def begun_run(args: argparse.Namespace) -> tuple[argparse.Namespace, MaskRCNNConfig]:
-    """The options and the config that the run of `--resume` began with.
+def begun_run(folder: pathlib.Path) -> tuple[TrainingOptions, MaskRCNNConfig]:
+    """The options and the config that a run began with.
 
     Raises:
-        ValueError: Other options are given too, or the run has ended.
+        ValueError: The run has ended, or another version of this package began it.
         FileNotFoundError: It is no run folder.
     """
-    folder = pathlib.Path(args.resume)
-    defaults = vars(cli_parser.build().parse_args(["train", "--resume", args.resume]))
-    changed = [name for name, value in vars(args).items() if value != defaults.get(name)]
-    if set(changed) - {"debug"}:
-        names = ", ".join("--" + name.replace("_", "-") for name in changed if name != "debug")
-        raise ValueError(f"--resume takes all options from the run's start: leave out {names}.")
-    if not (folder / "run.json").is_file():
+    path = folder / "run.json"
+    if not path.is_file():
         raise FileNotFoundError(f"{folder} holds no run.json: it is no run folder of train.")
     if (folder / "last.keras").is_file() and not (folder / "backup").is_dir():
         raise ValueError(f"The run in {folder} has ended: there is nothing to go on with.")
-    options = json.loads((folder / "run.json").read_text(encoding="utf-8"))["options"]
-    config = MaskRCNNConfig.from_yaml(folder / "config.yaml")
-    return argparse.Namespace(**{**defaults, **options, "resume": None}), config
+    options = json.loads(path.read_text(encoding="utf-8"))["options"]
+    unknown = options.keys() - {field.name for field in dataclasses.fields(TrainingOptions)}
+    if unknown:
+        raise ValueError(
+            f"{path}: unknown options {', '.join(sorted(unknown))}: go on with the version of "
+            "keras_maskrcnn that began the run."
+        )
+    return TrainingOptions(**options), MaskRCNNConfig.from_yaml(folder / "config.yaml")
 
 
 def note_start(
     folder: pathlib.Path,
-    args: argparse.Namespace,
+    options: TrainingOptions,
     config: MaskRCNNConfig,
-    train_set: CocoDataset,
-    val_set: CocoDataset | None,
+    train_set: Dataset,
+    val_set: Dataset | None,
 ) -> None:
     """Write down what a run starts with; of one that goes on, check that it is the same.
 
@@ -66,9 +63,7 @@ def note_start(
         ValueError: The number of pictures has changed.
     """
     facts = {
-        "options": {
-            name: value for name, value in vars(args).items() if name not in config.to_dict()
-        },
+        "options": dataclasses.asdict(options),
         "versions": {
             "keras_maskrcnn": keras_maskrcnn.__version__,
             "tensorflow": tf.__version__,
@@ -115,6 +110,12 @@ def epochs_before(path: pathlib.Path, epoch: int) -> list[dict[str, float]]:
     os.replace(shorter, path)
     rows = csv.DictReader(lines)
     return [{name: float(value) for name, value in row.items() if value != "NA"} for row in rows]
+
+
+def write_results(results: dict[str, float], path: str | os.PathLike) -> None:
+    """Write COCO's figures as JSON, which has no NaN: what could not be measured is null."""
+    values = {name: None if math.isnan(value) else value for name, value in results.items()}
+    pathlib.Path(path).write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
 
 
 def say(text: str) -> None:

@@ -1,8 +1,6 @@
 """One run of `keras-maskrcnn train`: data and config in, a folder with all that came of it out."""
 
-import argparse
 import importlib.util
-import json
 import math
 import os
 import pathlib
@@ -13,7 +11,15 @@ from collections.abc import Sequence
 import keras
 from rich.console import Console
 
-from keras_maskrcnn.cli.run_folder import begun_run, epochs_before, new_folder, note_start, say
+from keras_maskrcnn.cli.run_folder import (
+    begun_run,
+    check_new,
+    epochs_before,
+    note_start,
+    say,
+    write_results,
+)
+from keras_maskrcnn.cli.training_options import TrainingOptions
 from keras_maskrcnn.config import MaskRCNNConfig
 from keras_maskrcnn.data import Augmentation, Dataset, open_dataset
 from keras_maskrcnn.evaluation.callbacks import CocoEvaluation
@@ -31,6 +37,7 @@ from keras_maskrcnn.training.schedules import (
     detectron_schedule,
 )
 from keras_maskrcnn.weights.checkpoint import read_checkpoint
+from keras_maskrcnn.weights.presets import PRESETS, load_preset_weights, preset_config
 from keras_maskrcnn.weights.transfer import transfer_weights
 
 SAMPLES, SAMPLE_SCORE = 8, 0.5
@@ -39,40 +46,60 @@ ADAMW_RATE = 1e-4
 MOST_WARMUP_STEPS = 1000
 
 
-def train(args: argparse.Namespace, config: MaskRCNNConfig) -> pathlib.Path:
-    """Train as the command line says and return the run's folder.
+def train(
+    options: TrainingOptions, config: MaskRCNNConfig, folder: str | os.PathLike
+) -> pathlib.Path:
+    """Trains a model into a new folder, which it returns.
+
+    The folder holds the config, the log, the best and the last model, COCO's figures and pictures
+    of what the model finds: the same as of `keras-maskrcnn train`.
 
     Args:
-        args: The options of `keras-maskrcnn train`. With `args.resume`, a run's folder, all others
-            and the config are those that the run began with.
+        options: What to train on, and how.
         config: The model's; its classes are replaced by those of the training data.
+        folder: New or empty.
 
     Raises:
-        ValueError: Options, data or weights that do not fit each other, or a run that has ended.
+        ValueError: Options, data or weights that do not fit each other, or the folder is in use.
         FileNotFoundError: A file or folder is missing.
+
+    Example:
+        >>> options = TrainingOptions(train_data="annotated/", val_data="annotated_val/", epochs=3)
+        >>> train(options, MaskRCNNConfig.from_name("demo_shapes"), "runs/mine")
     """
-    resumed = args.resume
-    if resumed:
-        args, config = begun_run(args)
-    train_set, val_set = _datasets(args)
-    if args.patience and val_set is None:
-        raise ValueError("--patience needs --val-annotations and --val-images to evaluate on.")
-    if not resumed:
-        config = with_classes(config, train_set.class_names, keep_count="num_classes" in args)
-    keras.utils.set_random_seed(args.seed)
-    steps = _steps_per_epoch(train_set, args.batch_size)
-    schedule, epochs = make_schedule(args, steps)
-    folder = pathlib.Path(resumed) if resumed else new_folder(args)
-    backup = Backup(folder / "backup", steps, args.backup_every)
-    model = _model(config, args, begun=backup.step > 0)
-    model.compile(optimizer=_optimizer(args, schedule))
-    note_start(folder, args, config, train_set, val_set)
+    folder = pathlib.Path(folder)
+    check_new(folder)
+    train_set, val_set = _datasets(options)
+    config = with_classes(config, train_set.class_names, options.num_classes)
+    return _run(folder, options, config, train_set, val_set)
+
+
+def resume(folder: str | os.PathLike) -> pathlib.Path:
+    """Goes on with a run that was interrupted, to the weights that it would have had.
+
+    Raises:
+        ValueError: The run has ended, or its data has changed.
+        FileNotFoundError: It is no run folder, or a file of the data is missing.
+    """
+    folder = pathlib.Path(folder)
+    options, config = begun_run(folder)
+    return _run(folder, options, config, *_datasets(options))
+
+
+def _run(folder, options, config, train_set, val_set):
+    keras.utils.set_random_seed(options.seed)
+    steps = _steps_per_epoch(train_set, options.batch_size)
+    schedule, epochs = make_schedule(options, steps)
+    backup = Backup(folder / "backup", steps, options.backup_every)
+    model = _model(config, options, begun=backup.step > 0)
+    model.compile(optimizer=_optimizer(options, schedule))
+    note_start(folder, options, config, train_set, val_set)
     batches = train_set.batches(
         config,
-        batch_size=args.batch_size,
+        batch_size=options.batch_size,
         training=True,
-        seed=args.seed,
-        augmentation=_augmentation(args.augment, config),
+        seed=options.seed,
+        augmentation=_augmentation(options.augment, config),
         start=backup.step,
     )
     model.fit(
@@ -81,7 +108,7 @@ def train(args: argparse.Namespace, config: MaskRCNNConfig) -> pathlib.Path:
         epochs=epochs,
         initial_epoch=backup.epoch,
         shuffle=False,  # the batches are shuffled already; Keras warns otherwise
-        callbacks=_callbacks(folder, args, config, val_set, epochs, backup),
+        callbacks=_callbacks(folder, options, config, val_set, epochs, backup),
         verbose=1 if sys.stdout.isatty() else 2,
     )
     _finish(folder, train_set, val_set)
@@ -89,57 +116,53 @@ def train(args: argparse.Namespace, config: MaskRCNNConfig) -> pathlib.Path:
 
 
 def with_classes(
-    config: MaskRCNNConfig, class_names: Sequence[str], keep_count: bool = False
+    config: MaskRCNNConfig, class_names: Sequence[str], num_classes: int | None = None
 ) -> MaskRCNNConfig:
     """The config for data with these classes.
 
     Args:
         config: Whose classes are replaced.
         class_names: Those of the data.
-        keep_count: Whether `config.num_classes` stands, to leave room for further classes.
+        num_classes: Number of classes, to leave room for further ones; as many as the data has if
+            None.
 
     Raises:
-        ValueError: `config.num_classes` has to stand and is too small.
+        ValueError: `num_classes` is too small.
     """
-    if not keep_count or config.num_classes == len(class_names):
+    if num_classes in (None, len(class_names)):
         return config.replace(num_classes=len(class_names), class_names=list(class_names))
-    if config.num_classes < len(class_names):
+    if num_classes < len(class_names):
         raise ValueError(
-            f"num_classes={config.num_classes} is too small: the training annotations have "
+            f"num_classes={num_classes} is too small: the training annotations have "
             f"{len(class_names)} categories. Leave --num-classes out to use as many."
         )
-    return config.replace(class_names=[])
+    return config.replace(num_classes=num_classes, class_names=[])
 
 
 def make_schedule(
-    args: argparse.Namespace, steps_per_epoch: int
+    options: TrainingOptions, steps_per_epoch: int
 ) -> tuple[keras.optimizers.schedules.LearningRateSchedule, int]:
     """The learning rate over the batches, and the number of epochs.
 
     Args:
-        args: The options of `keras-maskrcnn train`.
+        options: Of the run.
         steps_per_epoch: Batches of one pass over the data.
-
-    Raises:
-        ValueError: Both a schedule that sets the epochs, and epochs.
     """
-    rate = args.learning_rate
+    rate = options.learning_rate
     if rate is None:
-        images = args.batch_size * args.accumulate
+        images = options.batch_size * options.accumulate
         rate = DETECTRON_RATE * images / DETECTRON_BATCH_SIZE
-        rate = ADAMW_RATE if args.optimizer == "adamw" else rate
-    if args.schedule in DETECTRON_SCHEDULES:
-        if args.epochs:
-            raise ValueError(f"--schedule {args.schedule} sets the epochs: leave out --epochs.")
-        length = (args.schedule, args.batch_size)
-        schedule, steps = detectron_schedule(*length, rate, args.warmup_steps)
+        rate = ADAMW_RATE if options.optimizer == "adamw" else rate
+    if options.schedule in DETECTRON_SCHEDULES:
+        length = (options.schedule, options.batch_size)
+        schedule, steps = detectron_schedule(*length, rate, options.warmup_steps)
         return schedule, math.ceil(steps / steps_per_epoch)
-    epochs = args.epochs or EPOCHS
+    epochs = options.epochs or EPOCHS
     steps = epochs * steps_per_epoch
-    warmup = args.warmup_steps
+    warmup = options.warmup_steps
     if warmup is None:
         warmup = min(MOST_WARMUP_STEPS, math.ceil(steps / 10))
-    if args.schedule == "multistep":
+    if options.schedule == "multistep":
         return WarmupMultiStep(rate, warmup, [steps * 2 // 3, steps * 8 // 9]), epochs
     schedule = keras.optimizers.schedules.CosineDecay(
         rate / 1000, max(steps - warmup, 1), warmup_target=rate, warmup_steps=warmup
@@ -199,53 +222,78 @@ def write_samples(
         found[found.scores >= SAMPLE_SCORE].save(folder / name, image)
 
 
-def write_results(results: dict[str, float], path: str | os.PathLike) -> None:
-    """Write COCO's figures as JSON, which has no NaN: what could not be measured is null."""
-    values = {name: None if math.isnan(value) else value for name, value in results.items()}
-    pathlib.Path(path).write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+def load_weights(model: MaskRCNN, weights: str | os.PathLike) -> None:
+    """Start `model` from a `.weights.h5` of its like, a published checkpoint, or a preset.
 
-
-def load_weights(model: MaskRCNN, path: str | os.PathLike) -> None:
-    """Start `model` from a `.weights.h5` of its like, or from a published checkpoint.
-
-    Where the checkpoint has another number of classes, what depends on it starts anew.
+    Where the weights are of another number of classes, what depends on it starts anew.
 
     Raises:
-        FileNotFoundError: There is no such file.
+        FileNotFoundError: There is no such file, and no such preset.
         ValueError: The weights are those of another model.
     """
-    path = pathlib.Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"There is no weights file {path}.")
-    if path.name.endswith(".weights.h5"):
-        model.load_weights(path)
+    if _is_preset(weights):
+        classes = preset_config(MaskRCNN, weights).num_classes
+        load_preset_weights(model, weights)
+    elif str(weights).endswith(".weights.h5"):
+        model.load_weights(_file(weights))
         return
-    classes = read_checkpoint(path).config().get("num_classes", model.config.num_classes)
-    transfer_weights(model, classes, lambda source: source.import_weights(path))
+    else:
+        path = _file(weights)
+        classes = read_checkpoint(path).config().get("num_classes", model.config.num_classes)
+        transfer_weights(model, classes, lambda source: source.import_weights(path))
     if classes != model.config.num_classes:
         say(
-            f"{path} has {classes} classes and the data {model.config.num_classes}: the last "
+            f"{weights} has {classes} classes and the data {model.config.num_classes}: the last "
             "layers of the heads start anew, the rest keeps its weights"
         )
 
 
-def _datasets(args):
-    if args.val_images and not args.val_annotations:
-        raise ValueError("--val-images is the folder of the pictures of --val-data: give that too.")
-    train_set = open_dataset(args.train_annotations, args.train_images)
-    if not args.val_annotations:
+def config_of_weights(weights: str | os.PathLike | None) -> MaskRCNNConfig | None:
+    """The config of the model that weights are of; None where they do not say.
+
+    Raises:
+        FileNotFoundError: There is no such file, and no such preset.
+        ValueError: They are of no model of this package.
+    """
+    if weights is None:
+        return None
+    if _is_preset(weights):
+        return preset_config(MaskRCNN, weights)
+    path = _file(weights)
+    if path.name.endswith(".weights.h5"):
+        return None
+    return MaskRCNNConfig.from_dict(read_checkpoint(path).config(), str(path))
+
+
+def _is_preset(weights):
+    return str(weights) in PRESETS and not pathlib.Path(weights).is_file()
+
+
+def _file(weights):
+    path = pathlib.Path(weights)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"There is no weights file {path}, and no preset of this name (keras-maskrcnn info "
+            "--presets lists them)."
+        )
+    return path
+
+
+def _datasets(options):
+    train_set = open_dataset(options.train_data, options.train_images)
+    if not options.val_data:
         return train_set, None
-    return train_set, open_dataset(args.val_annotations, args.val_images, train_set.class_names)
+    return train_set, open_dataset(options.val_data, options.val_images, train_set.class_names)
 
 
-def _model(config, args, begun):
+def _model(config, options, begun):
     """The model, with its first weights; those of a run that has begun are in its backup."""
-    dtype = f"mixed_{args.mixed_precision}" if args.mixed_precision else None
+    dtype = f"mixed_{options.mixed_precision}" if options.mixed_precision else None
     model = MaskRCNN(config, dtype=dtype)
     if begun:
         return model
-    if args.weights is not None:
-        load_weights(model, args.weights)
+    if options.weights is not None:
+        load_weights(model, options.weights)
     elif config.norm == "frozen_batch_norm":
         say(
             "warning: random weights under frozen batch norms learn badly; give --weights, or "
@@ -270,33 +318,33 @@ def _augmentation(name, config):
     return None
 
 
-def _optimizer(args, schedule):
+def _optimizer(options, schedule):
     return make_optimizer(
-        args.optimizer,
+        options.optimizer,
         schedule,
-        weight_decay=args.weight_decay,
-        global_clipnorm=args.clip_norm,
-        gradient_accumulation_steps=args.accumulate,
-        ema_momentum=args.ema,
+        weight_decay=options.weight_decay,
+        global_clipnorm=options.clip_norm,
+        gradient_accumulation_steps=options.accumulate,
+        ema_momentum=options.ema,
     )
 
 
-def _callbacks(folder, args, config, val_set, epochs, backup):
+def _callbacks(folder, options, config, val_set, epochs, backup):
     """In the order that they need: each sees what those before it have done or logged."""
     past = epochs_before(folder / "log.csv", backup.epoch)
     callbacks = [backup, NaNGuard(), LearningRate()]
-    if args.ema:
+    if options.ema:
         callbacks.append(keras.callbacks.SwapEMAWeights(swap_on_epoch=True))
     if val_set is not None:
         monitor = "val_mask_ap" if config.mask else "val_box_ap"
-        every = min(args.evaluate_every, epochs)
-        callbacks += evaluation_callbacks(folder, val_set, monitor, every, args.patience, past)
+        every = min(options.evaluate_every, epochs)
+        callbacks += evaluation_callbacks(folder, val_set, monitor, every, options.patience, past)
     callbacks.append(keras.callbacks.ModelCheckpoint(str(folder / "last.keras")))
     callbacks.append(keras.callbacks.CSVLogger(str(folder / "log.csv"), append=True))
     if importlib.util.find_spec("tensorboard"):  # TensorFlow writes its files through it
         logs = str(folder / "tensorboard")
         evaluations = [c for c in callbacks if isinstance(c, CocoEvaluation)]
-        callbacks.append(ImagesPerSecond(args.batch_size))  # no two runs log the same
+        callbacks.append(ImagesPerSecond(options.batch_size))  # no two runs log the same
         callbacks.append(keras.callbacks.TensorBoard(logs, write_graph=False))
         callbacks += [DetectionSummaries(logs, evaluation) for evaluation in evaluations]
     return callbacks

@@ -13,6 +13,11 @@ from keras_maskrcnn.weights.coco_classes import CONTIGUOUS_NAMES, NAMES_BY_ID
 from keras_maskrcnn.weights.download import download
 from keras_maskrcnn.weights.transfer import transfer_weights
 
+# What the weights were trained with and no shape of a layer shows.
+NUMERICS = (
+    *("stride_in_1x1", "norm_epsilon", "pixel_mean", "pixel_std"),
+    *("anchor_style", "roi_aligned", "roi_transform", "roi_aggregation"),
+)
 # torchvision's ImageNet models see pixels divided by their standard deviation.
 TORCHVISION_FIELDS = {"stride_in_1x1": False, "pixel_std": (58.395, 57.12, 57.375)}
 
@@ -62,24 +67,56 @@ def load_preset(model_class: type[keras.Model], name: str, **overrides) -> keras
     Example:
         >>> model = load_preset(MaskRCNN, "mask_rcnn_resnet50_fpn_3x_coco", num_classes=3)
     """
+    config = preset_config(model_class, name)
+    model = model_class(config, **_completed(overrides, config))
+    _load_kept(model, name, config)
+    return model
+
+
+def preset_config(model_class: type[keras.Model], name: str) -> MaskRCNNConfig:
+    """The config of a preset's model, whose weights are fetched if that was not done before.
+
+    Raises:
+        ValueError, ConnectionError, OSError: As of `load_preset`.
+    """
     if name not in PRESETS:
         raise ValueError(f"Unknown preset {name!r}. Presets: {', '.join(PRESETS)}.")
-    preset, folder = PRESETS[name], cache_folder()
-    weights, config_file = folder / f"{name}.weights.h5", folder / f"{name}.yaml"
+    weights, config_file = _kept_files(name)
     if not (weights.is_file() and config_file.is_file()):
-        _fetch(model_class, preset, weights, config_file)
-    config = MaskRCNNConfig.from_yaml(config_file)
-    model = model_class(config, **_completed(overrides, config))
-    try:
-        _load(model, preset, config.num_classes, weights)
-    except (ValueError, OSError, KeyError) as error:
-        reason = " ".join(str(error).split())[:300]
+        _fetch(model_class, PRESETS[name], weights, config_file)
+    return MaskRCNNConfig.from_yaml(config_file)
+
+
+def load_preset_weights(model: keras.Model, name: str) -> None:
+    """Loads the weights of a preset into a model, which may have other classes.
+
+    Args:
+        model: A `MaskRCNN`. With another number of classes than the preset's the last layers of
+            the heads keep their values.
+        name: One of `PRESETS`.
+
+    Raises:
+        ValueError: The model's config contradicts the preset's (the fields are named), or as of
+            `load_preset`.
+        ConnectionError, OSError: As of `load_preset`.
+
+    Example:
+        >>> model = MaskRCNN("mask_rcnn_resnet50_fpn", num_classes=3)
+        >>> load_preset_weights(model, "mask_rcnn_resnet50_fpn_3x_coco")
+    """
+    config = preset_config(type(model), name)
+    ours = model.config
+    contradictions = [
+        f"{field}: the preset has {getattr(config, field)}, the model {getattr(ours, field)}"
+        for field in _differing(config, ours)
+        if field in NUMERICS
+    ]
+    if contradictions:
+        lines = "\n  ".join(contradictions)
         raise ValueError(
-            f"{weights} does not go with this model (changed: {', '.join(overrides) or 'nothing'})"
-            f": {reason}\nLeave out fields that change the layers; if there are none, the file is "
-            "damaged: delete it to fetch it again."
-        ) from error
-    return model
+            f"{name} is of another model:\n  {lines}\nSet these fields as it has them."
+        )
+    _load_kept(model, name, config)
 
 
 def presets_table() -> Table:
@@ -97,6 +134,21 @@ def cache_folder() -> pathlib.Path:
     """Where presets are kept."""
     home = os.environ.get("KERAS_HOME") or pathlib.Path("~", ".keras")
     return pathlib.Path(home).expanduser() / "keras_maskrcnn"
+
+
+def _kept_files(name):
+    """The converted weights of a preset and its config."""
+    return cache_folder() / f"{name}.weights.h5", cache_folder() / f"{name}.yaml"
+
+
+def _differing(config, other):
+    """The fields that two configs do not agree on, the classes apart."""
+    theirs, classes = other.to_dict(), ("num_classes", "class_names")
+    return [
+        name
+        for name, value in config.to_dict().items()
+        if name not in classes and value != theirs[name]
+    ]
 
 
 def _completed(overrides, config):
@@ -141,13 +193,24 @@ def _stored_part(model, preset):
     return model if preset.backbone is None else model.backbone
 
 
-def _load(model, preset, num_classes, weights):
-    if preset.backbone is not None:
-        keras.saving.load_weights(model.backbone, weights)
-        return
-    seed = model.sampling_seed.numpy()
-    transfer_weights(model, num_classes, lambda source: source.load_weights(weights))
-    model.sampling_seed.assign(seed)  # a training from a preset samples as its own seed says
+def _load_kept(model, name, config):
+    """Loads the weights that are kept of a preset, whose config is given."""
+    weights, _ = _kept_files(name)
+    try:
+        if PRESETS[name].backbone is not None:
+            keras.saving.load_weights(model.backbone, weights)
+            return
+        seed = model.sampling_seed.numpy()
+        transfer_weights(model, config.num_classes, lambda source: source.load_weights(weights))
+        model.sampling_seed.assign(seed)  # a training from a preset samples as its own seed says
+    except (ValueError, OSError, KeyError) as error:
+        reason = " ".join(str(error).split())[:300]
+        changed = ", ".join(_differing(config, model.config)) or "nothing"
+        raise ValueError(
+            f"{weights} does not go with this model (changed: {changed}): {reason}\nLeave out "
+            "fields that change the layers; if there are none, the file is damaged: delete it to "
+            "fetch it again."
+        ) from error
 
 
 def _detectron2(path, box_ap, mask_ap):

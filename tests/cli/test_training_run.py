@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import pickle
 import random
 import shutil
 import signal
@@ -14,20 +15,13 @@ import numpy as np
 import pytest
 
 import keras_maskrcnn as km
-from keras_maskrcnn.cli import parser as cli_parser
 from keras_maskrcnn.cli import training_run
 from keras_maskrcnn.cli.main import main
+from keras_maskrcnn.cli.training_options import TrainingOptions
 from keras_maskrcnn.training.schedules import WarmupMultiStep
+from keras_maskrcnn.weights import detectron2
+from keras_maskrcnn.weights.layout import sources
 
-NARROW = [
-    *("--backbone", "resnet14", "--norm", "batch_norm", "--freeze-at", "0"),
-    *("--backbone-width", "8", "--fpn-channels", "16", "--box-head-units", "[16]"),
-    *("--mask-head-channels", "[16]", "--mask-deconv-channels", "16"),
-    *("--image-min-size", "64", "--image-max-size", "64", "--roi-sampling-ratio", "2"),
-    *("--rpn-pre-nms-top-n-train", "50", "--rpn-post-nms-top-n-train", "20"),
-    *("--rpn-pre-nms-top-n-test", "50", "--rpn-post-nms-top-n-test", "20"),
-    *("--anchor-sizes", "[[8], [16], [32], [64], [128]]", "--box-batch-size-per-image", "8"),
-]
 # All that keeps a state of its own.
 STATEFUL = [
     *("--epochs", "3", "--backup-every", "6", "--optimizer", "adamw", "--learning-rate", "0.001"),
@@ -36,7 +30,7 @@ STATEFUL = [
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory):
+def data(tmp_path_factory, narrow):
     """The options that name the data: forty pictures to train on, two to evaluate on."""
     folder = tmp_path_factory.mktemp("data")
     options = []
@@ -44,7 +38,7 @@ def data(tmp_path_factory):
         km.data.shapes.generate(folder / name, count, size=64, seed=seed)
         options += [f"--{name}-annotations", str(folder / name / "annotations.json")]
         options += [f"--{name}-images", str(folder / name / "images")]
-    return options
+    return [*options, *narrow]
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +50,7 @@ def alone(data, tmp_path_factory):
 
 
 def start(data, folder):
-    return command("train", *data, *NARROW, *STATEFUL, "--output", str(folder))
+    return command("train", *data, *STATEFUL, "--output", str(folder))
 
 
 def command(*options):
@@ -134,21 +128,20 @@ def test_resume_refuses_other_data_and_folders(begun, tmp_path, capsys):
 
 
 def test_data_is_required_without_resume(capsys):
-    with pytest.raises(SystemExit):
-        main(["train"])
+    assert main(["train"]) == 2
     assert "--train-annotations" in capsys.readouterr().err
 
 
-def test_patience_needs_data_to_evaluate_on(data, capsys):
-    assert main(["train", *data[:4], *NARROW, "--patience", "2"]) == 2
+def test_patience_needs_data_to_evaluate_on(data, narrow, capsys):
+    assert main(["train", *data[:4], *narrow, "--patience", "2"]) == 2
     assert "--patience needs --val-annotations" in capsys.readouterr().err
 
 
-def test_half_precision_and_multistep(data, tmp_path):
+def test_half_precision_and_multistep(data, narrow, tmp_path):
     """float16 has a loss scale, and the saved model its precision."""
     options = ["--mixed-precision", "float16", "--schedule", "multistep", "--clip-norm", "5"]
     options += ["--epochs", "1", "--output", str(tmp_path / "run")]
-    assert main(["train", *data[:4], *NARROW, *options]) == 0
+    assert main(["train", *data[:4], *narrow, *options]) == 0
     model = keras.models.load_model(tmp_path / "run" / "last.keras")
     assert model.dtype_policy.name == "mixed_float16"
     assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
@@ -157,30 +150,26 @@ def test_half_precision_and_multistep(data, tmp_path):
     assert len((tmp_path / "run" / "log.csv").read_text().splitlines()) == 2
 
 
-def options(*more):
-    required = ["--train-annotations", "a.json", "--train-images", "images"]
-    return cli_parser.build().parse_args(["train", *required, *more])
-
-
 def test_schedules():
     """The peak, its ends, and where it falls, of batches of 4 that accumulate to 8."""
-    common = ["--batch-size", "4", "--accumulate", "2"]
-    cosine, epochs = training_run.make_schedule(options(*common, "--warmup-steps", "9"), 90)
+
+    def schedule(steps_per_epoch, **options):
+        common = {"train_data": "a.json", "batch_size": 4, "accumulate": 2}
+        return training_run.make_schedule(TrainingOptions(**common, **options), steps_per_epoch)
+
+    cosine, epochs = schedule(90, warmup_steps=9)
     assert epochs == 12
     rates = [float(cosine(step)) for step in (0, 9, 12 * 90)]
     np.testing.assert_allclose(rates, [1e-5, 0.01, 0], rtol=1e-4, atol=1e-9)
-    more = ["--schedule", "multistep", "--epochs", "3", "--learning-rate", "0.5"]
-    multistep, epochs = training_run.make_schedule(options(*common, *more), 90)
+    multistep, epochs = schedule(90, schedule="multistep", epochs=3, learning_rate=0.5)
     assert (epochs, multistep.get_config()) == (
         3,
         WarmupMultiStep(0.5, 27, [180, 240]).get_config(),
     )
-    detectron, epochs = training_run.make_schedule(options(*common, "--schedule", "2x"), 7000)
+    detectron, epochs = schedule(7000, schedule="2x")
     assert epochs == 103  # of 7000 steps: 180,000 * 16 / 4
     assert detectron.get_config() == WarmupMultiStep(0.01, 4000, [480_000, 640_000]).get_config()
-    with pytest.raises(ValueError, match="--schedule 2x sets the epochs"):
-        training_run.make_schedule(options("--schedule", "2x", "--epochs", "3"), 7000)
-    adamw, _ = training_run.make_schedule(options("--optimizer", "adamw", *common), 90)
+    adamw, _ = schedule(90, optimizer="adamw")
     assert adamw.warmup_target == 1e-4
 
 
@@ -215,3 +204,69 @@ def test_stops_after_evaluations_without_a_better_one(tmp_path, monkeypatch):
     rows = fit(past, 100)
     assert [row["val_mask_ap"] for row in rows] == [0.1, 0.3, 0.3, 0.2, 0.2, 0.3]
     assert (tmp_path / "best.keras").stat().st_mtime_ns == saved
+
+
+def test_classes_come_from_the_data():
+    config = km.MaskRCNNConfig()
+    assert training_run.with_classes(config, ["a", "b"]).class_names == ("a", "b")
+    roomy = training_run.with_classes(config, ["a", "b"], num_classes=3)
+    assert (roomy.num_classes, roomy.class_names) == (3, ())
+    with pytest.raises(ValueError, match="num_classes=1 is too small"):
+        training_run.with_classes(config, ["a", "b"], num_classes=1)
+
+
+def test_weights_of_other_classes_leave_only_the_last_layers_new(tmp_path, small_config):
+    source, model = km.MaskRCNN(small_config), km.MaskRCNN(small_config)
+    source.save_weights(tmp_path / "m.weights.h5")
+    training_run.load_weights(model, tmp_path / "m.weights.h5")
+    for ours, theirs in zip(model.get_weights(), source.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+    frozen = small_config.replace(norm="frozen_batch_norm", num_classes=5, class_names=[])
+    write_detectron2(tmp_path / "m.pkl", km.MaskRCNN(frozen))
+    fewer = km.MaskRCNN(frozen.replace(num_classes=2))
+    training_run.load_weights(fewer, tmp_path / "m.pkl")
+    five = km.MaskRCNN.from_checkpoint(tmp_path / "m.pkl")
+    np.testing.assert_array_equal(fewer.fpn.lateral[0].kernel, five.fpn.lateral[0].kernel)
+    assert fewer.box_head.classes.kernel.shape[-1] == 3
+
+
+def write_detectron2(path, model):
+    """A checkpoint of Detectron2's layout with random tensors for `model`."""
+    rng = np.random.default_rng(0)
+    tensors = {}
+    for variable, name, _ in sources(model, detectron2):
+        shape = tuple(variable.shape)[::-1]
+        shape = (*shape[:2], *shape[2:][::-1]) if len(shape) == 4 else shape
+        if name.endswith("mask_head.predictor.weight"):
+            shape = (*shape[::-1], 1, 1)
+        tensors[name] = rng.normal(size=shape).astype(np.float32)
+    path.write_bytes(pickle.dumps({"model": tensors}))
+
+
+def test_a_run_of_a_script_is_that_of_the_command_line(data, tmp_path):
+    """The same options and config give the same folder: files, log, figures and weights."""
+    options = ["--epochs", "1", "--batch-size", "8", "--seed", "3", "--augment", "multiscale"]
+    assert main(["train", *data, *options, "--output", str(tmp_path / "command")]) == 0
+    config = km.MaskRCNNConfig.from_yaml(tmp_path / "command/config.yaml")
+    chosen = TrainingOptions(
+        train_data=data[1],
+        train_images=data[3],
+        val_data=data[5],
+        val_images=data[7],
+        epochs=1,
+        batch_size=8,
+        seed=3,
+        augment="multiscale",
+    )
+    config = config.replace(num_classes=80, class_names=[])
+    assert training_run.train(chosen, config, tmp_path / "script") == tmp_path / "script"
+    command, script = ({p.relative_to(f) for p in f.rglob("*")} for f in tmp_path.iterdir())
+    logged = {path for path in command | script if path.parts[0] == "tensorboard"}
+    assert command - logged == script - logged
+    for name in ("run.json", "config.yaml", "log.csv", "results.json"):
+        ours = (tmp_path / "script" / name).read_bytes()
+        assert ours == (tmp_path / "command" / name).read_bytes(), name
+    models = [keras.models.load_model(tmp_path / f / "last.keras") for f in ("command", "script")]
+    for ours, theirs in zip(models[0].get_weights(), models[1].get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)

@@ -1,0 +1,8 @@
+from keras_maskrcnn import data as data
+from keras_maskrcnn.config import MaskRCNNConfig as MaskRCNNConfig
+from keras_maskrcnn.detections import Detections as Detections
+from keras_maskrcnn.evaluation import callbacks as callbacks
+from keras_maskrcnn.evaluation.coco import evaluate as evaluate
+from keras_maskrcnn.mask_rcnn import MaskRCNN as MaskRCNN
+
+__version__: str

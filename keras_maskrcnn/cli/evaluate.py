@@ -1,0 +1,55 @@
+"""`evaluate`: COCO's figures of a model."""
+
+import argparse
+
+from keras_maskrcnn.cli import options
+from keras_maskrcnn.cli.loading import load_model
+from keras_maskrcnn.config import FIELDS_AFTER_TRAINING
+
+EXAMPLES = """\
+examples:
+  keras-maskrcnn evaluate --run runs/mine --data test.json --images photos/
+  keras-maskrcnn evaluate --model m.keras --data test.json --images photos/ --json ap.json
+  keras-maskrcnn evaluate --model mask_rcnn_resnet50_fpn_3x_coco --data val2017.json \\
+      --images val2017/
+"""
+
+
+def add_verb(verbs) -> None:
+    """Adds `evaluate`."""
+    parser = options.add_verb(
+        verbs,
+        "evaluate",
+        evaluate,
+        usage="(--model FILE | --run DIR) --data PATH [--images DIR] [options]",
+        summary="Print the COCO results of a model on annotated pictures.",
+        examples=EXAMPLES,
+    )
+    options.add_model(parser)
+    options.add_data(parser.add_argument_group("data", options.DATA_FORMATS), "", "annotations")
+    parser.add_argument(
+        "--batch-size", type=options.positive_int, default=1, metavar="N", help="default: 1"
+    )
+    parser.add_argument("--json", metavar="FILE", help="write the results there too")
+    options.add_fields(parser, FIELDS_AFTER_TRAINING, defaults=None)
+
+
+def evaluate(args: argparse.Namespace) -> int:
+    """Print the COCO results of a model on annotated pictures."""
+    from rich.console import Console
+
+    import keras_maskrcnn as km
+    from keras_maskrcnn.cli.run_folder import write_results
+    from keras_maskrcnn.evaluation.coco import results_table
+
+    model = load_model(args)
+    names = model.config.class_names or None
+    dataset = km.data.open_dataset(args.data, getattr(args, "images", None), names)
+    results = km.evaluate(model, dataset, batch_size=args.batch_size, verbose=1)
+    Console().print(results_table(results))
+    if dataset.problems:
+        print(dataset.problem_report())
+    if args.json:
+        write_results(results, args.json)
+        print(f"results: {args.json}")
+    return 0

@@ -1,0 +1,41 @@
+"""Predictions from the command line."""
+
+import json
+import shutil
+
+from keras_maskrcnn.cli import parser
+from keras_maskrcnn.cli.main import main
+from keras_maskrcnn.config import FIELDS_AFTER_TRAINING
+
+
+def test_predict_draws_and_lists_and_passes_over_bad_files(run, data, tmp_path, capsys):
+    _, images = data["val"]
+    pictures = tmp_path / "pictures"
+    shutil.copytree(images, pictures)
+    (pictures / "broken.jpg").write_bytes(b"no picture")
+    output = tmp_path / "out"
+    options = ["--output", str(output), "--score-threshold", "0", "--box-score-threshold", "0"]
+    assert main(["predict", "--run", str(run), str(pictures), *options]) == 1
+    assert "broken.jpg" in capsys.readouterr().err
+    assert len(list(output.glob("*.png"))) == 3
+    results = json.loads((output / "results.json").read_text())
+    assert {"image_id", "category_id", "bbox", "score", "segmentation", "file_name"} <= set(
+        results[0]
+    )
+
+
+def test_predict_keeps_pictures_of_one_name_apart(run, data, tmp_path):
+    _, images = data["val"]
+    shutil.copytree(images, tmp_path / "copy")
+    options = ["--model", str(run / "best.keras"), "--output", str(tmp_path / "out")]
+    assert main(["predict", images, str(tmp_path / "copy"), *options]) == 0
+    assert len(list((tmp_path / "out").glob("*.png"))) == 6
+
+
+def test_only_what_can_change_after_training_is_an_option(error_of):
+    for verb in (["predict", "a.jpg"], ["evaluate", "--data", "a"], ["export", "--output", "a"]):
+        assert "--backbone" in error_of([*verb, "--run", "a", "--backbone", "resnet50"])
+        for name in FIELDS_AFTER_TRAINING:
+            value = "portable" if name == "roi_implementation" else "7"
+            option = [f"--{name.replace('_', '-')}", value]
+            assert str(vars(parser.build().parse_args([*verb, *option]))[name]) in (value, "7.0")
