@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from keras_maskrcnn.data.drawing import draw_detections
 from keras_maskrcnn.data.images import read_image
 from keras_maskrcnn.ops.masks import paste_mask, paste_masks
-from keras_maskrcnn.prediction.drawing import draw_detections
 
 
 class Detections:

@@ -10,11 +10,11 @@ import cv2
 import numpy as np
 
 from keras_maskrcnn.data.dataset import Dataset
+from keras_maskrcnn.data.drawing import FONT, draw_instances, grid
 from keras_maskrcnn.data.images import resize_image
 from keras_maskrcnn.data.masks import broken_masks, decode_mask, decode_rle
 from keras_maskrcnn.data.outlines import rectangle_polygon
 from keras_maskrcnn.data.records import Record, load_image
-from keras_maskrcnn.prediction.drawing import FONT, draw_instances, grid
 
 SMALL, MEDIUM = 32**2, 96**2  # COCO's bounds of the areas of small and medium objects, in pixels
 CAPTION, GAP, INK = 34, 10, (60, 60, 60)  # pixels, pixels, RGB

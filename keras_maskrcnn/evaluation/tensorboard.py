@@ -8,8 +8,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_maskrcnn.data.drawing import draw_instances
 from keras_maskrcnn.evaluation.coco import precision_curves
-from keras_maskrcnn.prediction.drawing import draw_instances
 
 
 class DetectionSummaries(keras.callbacks.Callback):

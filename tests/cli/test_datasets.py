@@ -10,8 +10,8 @@ import pytest
 
 import keras_maskrcnn as km
 from keras_maskrcnn.cli import training_run
+from keras_maskrcnn.cli.datasets import TARGETS
 from keras_maskrcnn.cli.main import main
-from keras_maskrcnn.cli.parser import TARGETS
 from keras_maskrcnn.data.formats.convert import WRITERS
 
 TINY = [
@@ -104,7 +104,7 @@ def test_what_stops_the_input_pipeline_is_said_without_traceback(
     for record in shapes.records[:6]:
         pathlib.Path(record.path).write_bytes(b"")
     dataset = km.data.open_dataset(tmp_path / "shapes")
-    monkeypatch.setattr(training_run, "train", lambda args, config: list(dataset.batches(config)))
+    monkeypatch.setattr(training_run, "train", lambda _, config, __: list(dataset.batches(config)))
     assert main(["train", "--train-data", str(tmp_path / "shapes"), *TINY]) == 2
     first, *others = capsys.readouterr().err.strip().splitlines()
     assert "6 of 12 images cannot be used, more than 10%" in first
