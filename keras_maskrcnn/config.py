@@ -12,12 +12,8 @@ import yaml
 from keras_maskrcnn.config_checks import check_agreement, check_values, convert
 
 BACKBONES = (
-    "resnet14",
-    "resnet26",
-    "resnet50",
-    "resnet101",
-    "resnext50_32x4d",
-    "resnext101_32x8d",
+    *("resnet14", "resnet26", "resnet50", "resnet101"),
+    *("resnext50_32x4d", "resnext101_32x8d"),
 )
 NECKS = ("fpn", "c4", "c5")
 NORMS = ("frozen_batch_norm", "batch_norm", "group_norm")

@@ -106,13 +106,15 @@ def add_fields(
         else f"Every field of the config. Lists are YAML. The defaults are of {DEFAULT_CONFIG}.",
     )
     described = descriptions(MaskRCNNConfig)
+    values = {} if defaults is None else defaults.to_dict()
     for field in dataclasses.fields(MaskRCNNConfig):
         if field.name not in names:
             continue
         kind, metavar = _KINDS.get(field.type, (yaml_value, "LIST"))
         description = described[field.name]
-        if defaults is not None:
-            description += f" (default: {_as_yaml(getattr(defaults, field.name))})"
+        if field.name in values:
+            default = yaml.safe_dump(values[field.name], default_flow_style=True)
+            description += f" (default: {default.splitlines()[0]})"
         group.add_argument(
             "--" + field.name.replace("_", "-"),
             type=kind,
@@ -159,14 +161,6 @@ def positive_float(text: str) -> float:
     if not float(text) > 0:
         raise argparse.ArgumentTypeError(f"must be above 0, got {text}")
     return float(text)
-
-
-def _as_yaml(value):
-    return yaml.safe_dump(_plain(value), default_flow_style=True).split("\n")[0]
-
-
-def _plain(value):
-    return [_plain(item) for item in value] if isinstance(value, tuple) else value
 
 
 _KINDS = {
