@@ -3,11 +3,19 @@
 import io
 import os
 import pathlib
+import re
 
 import cv2
 import numpy as np
 import PIL.ExifTags
 import PIL.Image
+import PIL.TiffImagePlugin
+
+JPEG = b"\xff\xd8"
+# A JPEG is a list of segments, each with a marker, a length and its content; pixels follow segments
+# of START_OF_SCAN. Among the pixels FF stands before 00 or a restart marker, D0 to D7, only.
+JPEG_MARKER = re.compile(rb"\xff[\xc0-\xcf\xd8-\xfe]")
+START_OF_IMAGE, END_OF_IMAGE = 0xD8, 0xD9
 
 
 def read_image(path: str | os.PathLike) -> np.ndarray:
@@ -46,7 +54,7 @@ def decode_image(data: bytes, where: str) -> np.ndarray:
     if not data:
         raise ValueError(f"{where}: the image file is empty.")
     # OpenCV fills what is missing of a JPEG with grey and says nothing of it.
-    if data[:2] == b"\xff\xd8" and b"\xff\xd9" not in data[-4096:]:
+    if data[:2] == JPEG and not _has_jpeg_end(data):
         raise ValueError(f"{where}: the JPEG file is truncated; it lacks its end marker.")
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
@@ -55,6 +63,20 @@ def decode_image(data: bytes, where: str) -> np.ndarray:
     if image is None:
         raise ValueError(f"{where}: not an image, or one that is truncated or broken.")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
+
+
+def _has_jpeg_end(data):
+    """Whether the picture ends, whatever follows it: phones append a video or another picture.
+
+    The end markers of thumbnails lie within segments, and so are none of the picture's own.
+    """
+    position = len(JPEG)
+    while match := JPEG_MARKER.search(data, position):
+        marker, position = data[match.start() + 1], match.end()
+        if marker in (START_OF_IMAGE, END_OF_IMAGE):
+            return marker == END_OF_IMAGE
+        position += int.from_bytes(data[position : position + 2], "big")
+    return False
 
 
 def exif_orientation(data: bytes, image: np.ndarray) -> int:
@@ -101,7 +123,7 @@ def encoded_image_size(data: bytes, where: str) -> tuple[int, int]:
 def _header_size(file, where):
     try:
         with PIL.Image.open(file) as picture:
-            width, height = picture.size
+            width, height = _stored_size(picture)
             turned = picture.getexif().get(PIL.ExifTags.Base.Orientation, 1) >= 5
     except FileNotFoundError:
         raise
@@ -110,6 +132,14 @@ def _header_size(file, where):
     except (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError) as error:
         raise ValueError(f"{where}: not an image, or a broken one: {error}") from error
     return (width, height) if turned else (height, width)
+
+
+def _stored_size(picture):
+    """Width and height before the picture is turned: of a TIFF, Pillow gives those after it."""
+    tiff = PIL.TiffImagePlugin
+    if isinstance(picture, tiff.TiffImageFile):
+        return picture.tag_v2[tiff.IMAGEWIDTH], picture.tag_v2[tiff.IMAGELENGTH]
+    return picture.size
 
 
 def read_numbers(path: str | os.PathLike) -> np.ndarray:

@@ -3,14 +3,12 @@
 import tensorflow as tf
 
 from keras_maskrcnn.config import MaskRCNNConfig
-from keras_maskrcnn.export.headers import bits_per_pixel, exif_orientation, has_pixels
+from keras_maskrcnn.export.headers import bits_per_pixel, exif_orientation, has_pixels, is_cut_off
 
 FLAT_PIXELS = tf.RaggedTensorSpec((None,), tf.uint8, ragged_rank=0)
 PIXELS = tf.TensorSpec((None, None, 3), tf.uint8)
 SIZE = tf.TensorSpec((2,), tf.int32)
 JPEG = b"\xff\xd8"
-# As in `keras_maskrcnn.data.images`: some cameras write more behind a JPEG's end.
-LONGEST_TRAILER = 4096
 
 
 def decode_images(data: tf.Tensor, config: MaskRCNNConfig) -> dict[str, tf.Tensor]:
@@ -87,15 +85,14 @@ def _check_not_empty(index, file):
 
 def _checks(index, file, data):
     """What the decoders would let pass, or would refuse without the index of the file."""
-    tail = data[-LONGEST_TRAILER:]
     is_jpeg, is_png = _starts_with(file, JPEG), _starts_with(file, b"\x89PNG")
     is_bmp, is_gif = _starts_with(file, b"BM"), _starts_with(file, b"GIF8")
-    is_deep = ~is_bmp | (bits_per_pixel(data) >= 24)
+    is_deep, is_whole = ~is_bmp | (bits_per_pixel(data) >= 24), ~is_cut_off(data)
     where = "image {} of the batch (the first is 0) "
     problems = [
         (is_jpeg | is_png | is_bmp | is_gif, "is no JPEG, PNG, GIF or BMP file: convert it."),
-        (~is_jpeg | _contains(tail, b"\xff\xd9"), "is a JPEG that is cut off: send all of it."),
-        (~is_png | _contains(tail, b"IEND"), "is a PNG that is cut off: send all of it."),
+        (~is_jpeg | is_whole, "is a JPEG that is cut off: send all of it."),
+        (~is_png | is_whole, "is a PNG that is cut off: send all of it."),
         (has_pixels(data), "has no width or no height: send a picture with pixels."),
         (is_deep, "is a BMP of less than 24 bits a pixel: convert it to PNG."),
     ]
@@ -112,12 +109,6 @@ def _check(is_right, message):
 
 def _starts_with(file, signature):
     return tf.strings.substr(file, 0, len(signature)) == signature
-
-
-def _contains(data, pattern):
-    places = tf.maximum(tf.size(data) - len(pattern) + 1, 0)
-    matches = [data[i : places + i] == value for i, value in enumerate(pattern)]
-    return tf.reduce_any(tf.reduce_all(tf.stack(matches), axis=0))
 
 
 def _decode(file):

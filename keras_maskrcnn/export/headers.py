@@ -8,6 +8,7 @@ import tensorflow as tf
 ORIENTATION_TAG = 0x0112
 BYTES_PER_ENTRY = 12
 APP1, START_OF_SCAN, FILLER = 0xFFE1, 0xFFDA, 0xFFFF
+START_OF_IMAGE, END_OF_IMAGE = 0xFFD8, 0xFFD9
 NO_FRAMES = (0xFFC4, 0xFFC8, 0xFFCC)  # among 0xFFC0 to 0xFFCF, which start a frame
 # More than stand before the pixels of a real file, whose photos of depth may take hundreds; a
 # made-up file could have millions.
@@ -54,6 +55,20 @@ def has_pixels(data: tf.Tensor) -> tf.Tensor:
     return tf.where(_is_jpeg(data), jpeg, png | ~_is_png(data))
 
 
+def is_cut_off(data: tf.Tensor) -> tf.Tensor:
+    """Whether a JPEG or PNG lacks its end, whatever follows it; False of other formats.
+
+    Phones append a video or another picture; the end markers of thumbnails lie within segments.
+
+    Args:
+        data: (N,) uint8, the bytes of the file, one at least.
+    """
+    is_png = _is_png(data)
+    return tf.cond(
+        _is_jpeg(data), lambda: _lacks_jpeg_end(data), lambda: is_png & ~_has_png_end(data)
+    )
+
+
 def bits_per_pixel(data: tf.Tensor) -> tf.Tensor:
     """Of a BMP file, scalar int64.
 
@@ -90,6 +105,31 @@ def _find_in_jpeg(data, is_wanted):
 
     position = _walk(data, goes_on, following, tf.where(_is_jpeg(data), _at(2), _size(data)))
     return tf.where(is_wanted(position), position, _size(data))
+
+
+def _lacks_jpeg_end(data):
+    """As `keras_maskrcnn.data.images`; not told of a file of more segments than are walked."""
+    places = tf.where(data == 0xFF)[:, 0]
+    codes = _integer(data, places, 2)
+    is_restart = (codes >= 0xFFD0) & (codes <= 0xFFD7)
+    is_marker = (codes >= 0xFFC0) & (codes != FILLER) & ~is_restart
+    markers = tf.concat([tf.boolean_mask(places, is_marker), [_size(data)]], axis=0)
+
+    def goes_on(position):
+        marker = _integer(data, position, 2)
+        return (marker != START_OF_IMAGE) & (marker != END_OF_IMAGE)
+
+    def following(position):
+        end = position + 2 + _integer(data, position + 2, 2)
+        return markers[tf.searchsorted(markers[:-1], end[None])[0]]
+
+    end = _walk(data, goes_on, following, markers[tf.minimum(1, tf.size(markers) - 1)])
+    return (end == _size(data)) | (_integer(data, end, 2) == START_OF_IMAGE)
+
+
+def _has_png_end(data):
+    places = tf.where(data == ord("I"))[:, 0]
+    return tf.reduce_any(_integer(data, places, 4) == _code(b"IEND"))
 
 
 def _is_frame(marker):

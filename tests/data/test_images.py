@@ -1,17 +1,22 @@
+import io
 import struct
 
 import cv2
 import numpy as np
+import PIL.ExifTags
+import PIL.Image
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from keras_maskrcnn.data.images import (
+    decode_image,
     image_size,
     read_image,
     read_numbers,
     resize_image,
     resized_shape,
+    turn_upright,
 )
 
 
@@ -169,3 +174,61 @@ def test_numbers_of_pixels(tmp_path):
         read_numbers(tmp_path / "rgb.png")
     with pytest.raises(FileNotFoundError):
         read_numbers(tmp_path / "none.png")
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "PNG", "WEBP"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_size_of_the_header_follows_the_orientation_of_each_format(
+    tmp_path, picture, kind, orientation
+):
+    exif = PIL.Image.Exif()
+    exif[PIL.ExifTags.Base.Orientation] = orientation
+    path = tmp_path / f"turned.{kind.lower()}"
+    PIL.Image.fromarray(picture).save(path, kind, exif=exif, lossless=True)
+    image = read_image(path)
+    np.testing.assert_array_equal(image, turn_upright(picture, orientation))
+    assert image_size(path) == image.shape[:2]
+
+
+def jpeg_of(picture, **options):
+    file = io.BytesIO()
+    PIL.Image.fromarray(picture).save(file, "JPEG", **options)
+    return file.getvalue()
+
+
+def with_thumbnail(jpeg):
+    """A small JPEG within an APP1 block, as EXIF keeps one: it has an end marker of its own."""
+    small = jpeg_of(np.zeros((8, 8, 3), np.uint8))
+    return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(small) + 2) + small + jpeg[2:]
+
+
+JPEGS = {
+    "baseline": lambda p: jpeg_of(p),
+    "progressive": lambda p: jpeg_of(p, progressive=True),
+    "restart markers": lambda p: jpeg_of(p, restart_marker_blocks=1),
+    "thumbnail": lambda p: with_thumbnail(jpeg_of(p)),
+    "fillers": lambda p: jpeg_of(p)[:2] + b"\xff\xff\xff" + jpeg_of(p)[2:],
+}
+TRAILERS = {
+    "zeros": bytes(5000),
+    "a video": np.random.default_rng(0).bytes(100_000),
+    "another picture": jpeg_of(np.zeros((8, 8, 3), np.uint8)),
+}
+
+
+@pytest.mark.parametrize("kind", JPEGS)
+@pytest.mark.parametrize("trailer", TRAILERS)
+def test_jpeg_with_bytes_behind_its_end_is_read(picture, kind, trailer):
+    jpeg = JPEGS[kind](picture)
+    expected = decode_image(jpeg, "plain")
+    np.testing.assert_array_equal(decode_image(jpeg + TRAILERS[trailer], "motion"), expected)
+
+
+@pytest.mark.parametrize("kind", JPEGS)
+@pytest.mark.parametrize("share", [0.05, 0.3, 0.6, 0.9, 0.999])
+@pytest.mark.parametrize("rest", [b"", bytes(5000), TRAILERS["another picture"]])
+def test_jpeg_that_is_cut_off_is_refused_whatever_stands_in_the_rest(picture, kind, share, rest):
+    """Its thumbnail's end marker is not its own, nor is that of a picture behind it."""
+    jpeg = JPEGS[kind](cv2.resize(picture, (600, 400)))
+    with pytest.raises(ValueError, match=r"cut.jpg: .* truncated"):
+        decode_image(jpeg[: int(len(jpeg) * share)] + rest, "cut.jpg")

@@ -285,3 +285,54 @@ def test_no_operation_calls_python(decode):
     nodes = [*graph.node, *(node for f in graph.library.function for node in f.node_def)]
     assert "DecodeJpeg" in {node.op for node in nodes}
     assert not {node.op for node in nodes if "PyFunc" in node.op}
+
+
+def with_thumbnail(jpeg):
+    """Its EXIF block holds a small JPEG, which has an end marker of its own."""
+    small = encode(np.zeros((8, 8, 3), np.uint8), "JPEG")
+    return in_jpeg(jpeg, segment(0xFFE1, small))
+
+
+JPEGS = {
+    "baseline": lambda p: encode(p, "JPEG"),
+    "progressive": lambda p: encode(p, "JPEG", progressive=True),
+    "restart markers": lambda p: encode(p, "JPEG", restart_marker_blocks=1),
+    "thumbnail": lambda p: with_thumbnail(encode(p, "JPEG")),
+    "fillers": lambda p: in_jpeg(encode(p, "JPEG"), b"\xff\xff\xff"),
+    "png": lambda p: encode(p, "PNG"),
+}
+ANOTHER = encode(np.zeros((8, 8, 3), np.uint8), "JPEG")
+TRAILERS = {
+    "zeros": bytes(5000),
+    "a video": np.random.default_rng(0).bytes(50_000),
+    "another picture": ANOTHER + ANOTHER,
+}
+
+
+@pytest.mark.parametrize("kind", JPEGS)
+@pytest.mark.parametrize("trailer", TRAILERS)
+def test_what_follows_the_end_of_a_picture_is_passed_over(decode, picture, kind, trailer):
+    file = JPEGS[kind](picture)
+    found = decode([file + TRAILERS[trailer]])["images"][0]
+    np.testing.assert_array_equal(found, decode_image(file, kind))
+
+
+@pytest.mark.parametrize("kind", JPEGS)
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.9, 0.99])
+@pytest.mark.parametrize("rest", [b"", bytes(5000), ANOTHER])
+def test_the_end_of_a_thumbnail_or_of_another_picture_is_not_its_own(
+    decode, picture, kind, share, rest
+):
+    file = JPEGS[kind](cv2.resize(picture, (320, 240)))
+    cut = file[: int(len(file) * share)] + rest
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"image 1 of .* that is cut off"):
+        decode([file, cut])
+
+
+def test_a_file_of_more_segments_than_are_walked_is_refused_where_it_is_cut_off(decode, picture):
+    jpeg = encode(picture, "JPEG")
+    scan = jpeg.index(b"\xff\xda")
+    long = jpeg[:scan] + segment(0xFFFE, b"") * 3000 + jpeg[scan:]
+    np.testing.assert_array_equal(decode([long])["images"][0], decode_image(jpeg, "plain"))
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        decode([long[:-200]])
