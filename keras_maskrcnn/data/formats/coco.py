@@ -12,23 +12,31 @@ import pathlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from keras_maskrcnn.data.formats.shared.coco_folders import (
+    NAMES,
+    ImageFinder,
+    annotation_files,
+    image_folders,
+)
 from keras_maskrcnn.data.formats.shared.instances import make_instance, mender
 from keras_maskrcnn.data.formats.shared.json_files import outer_keys, read_json
 from keras_maskrcnn.data.formats.shared.placing import place_images
 from keras_maskrcnn.data.records import AnnotatedImages, Contents, Instance, Problem, Record
 
 NAME = "coco"
-FILE_NAME = "annotations.json"
 LISTS = ("images", "annotations", "categories")
-LAYOUT = f"a file (.json) of {', '.join(LISTS)}, or a folder with its {FILE_NAME}"
+LAYOUT = (
+    f"a file (.json) of {', '.join(LISTS)}, or a folder with its {', '.join(NAMES)} or "
+    "annotations/instances_*.json"
+)
 
 
 def recognise(path: pathlib.Path, images: pathlib.Path | None) -> pathlib.Path | None:
-    """The JSON file, known by its lists, or the one that lies in a folder."""
-    file = path / FILE_NAME if path.is_dir() else path
-    if file.suffix != ".json" or not file.is_file():
-        return None
-    return file if outer_keys(file)[0].intersection(LISTS) else None
+    """The JSON file, known by its lists, or the one in a folder; the folder if it has several."""
+    if path.is_dir():
+        files = [file for file in annotation_files(path) if _is_coco(file)]
+        return path if len(files) > 1 else next(iter(files), None)
+    return path if path.suffix == ".json" and path.is_file() and _is_coco(path) else None
 
 
 def read(
@@ -39,21 +47,35 @@ def read(
     """What a COCO JSON file of instances holds.
 
     Args:
-        path: The file.
-        images: The folder of the image files that it names; if None, `images/` beside it, or its
-            own folder where there is none.
+        path: The file; or the folder of one, as `shared.coco_folders` says where tools put it.
+        images: The folder of the image files that it names; if None, where the tool that wrote it
+            puts them: `images/` or `data/` beside it, its own folder, and so on.
         class_names: The categories to keep, in the order of their class ids; all of them, in the
             order of their COCO ids, if None.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is no COCO file, or has no category of that name.
+        ValueError: It is no COCO file, or has no category of that name; or it is a folder of
+            several, splits say, which the message names.
     """
-    path = pathlib.Path(path)
-    beside = path.parent / "images"
-    folder = images or (beside if beside.is_dir() else path.parent)
+    path = _only_file(pathlib.Path(path))
+    folders = image_folders(path) if images is None else [images]
     with _without_garbage_collection():
-        return _read(path, os.fspath(folder), class_names)
+        return _read(path, folders, class_names)
+
+
+def _only_file(path):
+    if not path.is_dir():
+        return path
+    files = [file for file in annotation_files(path) if _is_coco(file)]
+    if len(files) != 1:
+        found = "".join(f"\n  {file}" for file in files) or f" none ({', '.join(NAMES)})"
+        raise ValueError(f"{path}: open one of its COCO files; there are{found}")
+    return files[0]
+
+
+def _is_coco(file):
+    return bool(outer_keys(file)[0].intersection(LISTS))
 
 
 @contextlib.contextmanager
@@ -68,21 +90,22 @@ def _without_garbage_collection():
             gc.enable()
 
 
-def _read(source, folder, class_names):
+def _read(source, folders, class_names):
     content = _read_content(source)
     names, category_ids = _classes(content, class_names, source)
     problems: list[Problem] = []
     infos = _images(content, source, problems)
     instances = _instances_by_image(content, infos, category_ids, source, problems)
+    finder = ImageFinder(folders, (info["file_name"] for _, info in infos.values()))
     records = []
     for where, info in infos.values():
-        path = os.path.join(folder, info["file_name"])
-        if os.path.isfile(path):
+        path = finder.find(info["file_name"])
+        if path is not None:
             size = info["height"], info["width"]
             records.append(Record(info["id"], path, *size, tuple(instances[info["id"]])))
         else:
-            what = f"there is no image file {path}; the image is left out"
-            problems.append(Problem(where, what, "image"))
+            what = f"there is no image file {finder.describe(info['file_name'])}"
+            problems.append(Problem(where, f"{what}; the image is left out", "image"))
     return Contents(records, names, problems, category_ids)
 
 
@@ -92,7 +115,7 @@ def write(dataset: AnnotatedImages, folder: pathlib.Path, link_images: bool) -> 
     placed = place_images(dataset.records, folder / "images", link_images)
     for info, (_, name) in zip(content["images"], placed, strict=True):
         info["file_name"] = name
-    (folder / FILE_NAME).write_text(json.dumps(content) + "\n", encoding="utf-8")
+    (folder / NAMES[0]).write_text(json.dumps(content) + "\n", encoding="utf-8")
     return {}
 
 
