@@ -23,7 +23,7 @@ def beam_module():
     try:
         import apache_beam  # noqa: F401
     except ImportError:
-        message = "needs pip install 'keras-maskrcnn[beam]'"
+        message = "needs pip install 'maskrcnn-keras[beam]'"
         (pytest.fail if os.environ.get("CI") else pytest.skip)(message)
     from keras_maskrcnn.export import beam
 
