@@ -5,7 +5,7 @@
 
 The model, data and schedule are those that the peer's docstring describes. With the peer both
 sides start from the very weights that torchvision draws for the seed, since some starts learn
-better than others; reading them needs `pip install 'keras-maskrcnn[torch]'`. Without it they are
+better than others; reading them needs `pip install 'maskrcnn-keras[torch]'`. Without it they are
 drawn here, from the same distributions. Prints box and mask AP on the 200 validation images and the
 seconds of the training steps, without those of the evaluation, and of both sides, one after the
 other, if a peer is given.

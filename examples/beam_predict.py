@@ -1,13 +1,13 @@
 """Find the objects of a list of image files with Apache Beam.
 
-    pip install 'keras-maskrcnn[beam]'
+    pip install 'maskrcnn-keras[beam]'
     keras-maskrcnn export --run runs/mine --output serving/1
     python examples/beam_predict.py --model serving/1 --input-list files.txt --output found/results
     keras-maskrcnn merge-results found/results-*.jsonl --output results.json
 
 Options that it does not know are Beam's: `--runner DataflowRunner --project ...`, `--runner
 FlinkRunner --flink_master ...`, `--runner SparkRunner ...`. Workers need this package too, for
-example in a container of Beam's with `pip install 'keras-maskrcnn[beam]'`, named by
+example in a container of Beam's with `pip install 'maskrcnn-keras[beam]'`, named by
 `--sdk_container_image`. The list, the files, the model and the output may lie in any storage that
 both Beam and TensorFlow know, such as gs://.
 

@@ -1,6 +1,6 @@
 """The paper's ablations at the scale of one machine: which of its claims show with this code.
 
-    pip install 'keras-maskrcnn[examples]'
+    pip install 'maskrcnn-keras[examples]'
     python examples/paper_ablations.py                    # on 2 cores in 2.2 hours
     python examples/paper_ablations.py --scale 8 --seeds 0 1 2 3 4 --output runs/ablations8
     python examples/paper_ablations.py --only c5 c5_roi_pool --seeds 0

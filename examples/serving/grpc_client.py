@@ -1,6 +1,6 @@
 """Send a photo to TensorFlow Serving's gRPC interface and draw the objects that it finds.
 
-pip install 'keras-maskrcnn[serving]'
+pip install 'maskrcnn-keras[serving]'
 python examples/serving/grpc_client.py photo.jpg found.jpg --classes CLASSES.txt
 """
 

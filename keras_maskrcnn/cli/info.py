@@ -1,11 +1,14 @@
 """`info` and `build-ops`: what is installed."""
 
 import argparse
+import sys
 
 from keras_maskrcnn.cli import options
 from keras_maskrcnn.cli.loading import load_model
 from keras_maskrcnn.config import MaskRCNNConfig, shipped_configs
 
+# On the package index; this project's distribution is maskrcnn-keras.
+OTHER_PROJECT = "keras-maskrcnn"
 BUILD_OPS_EXAMPLES = """\
 examples:
   keras-maskrcnn build-ops
@@ -76,6 +79,8 @@ def info(args: argparse.Namespace) -> int:
 
 
 def _print_installation():
+    import importlib.metadata
+
     import keras
     import tensorflow as tf
     from rich.console import Console
@@ -97,6 +102,16 @@ def _print_installation():
     ):
         console.print(f"{name:<15} {value}", highlight=False, soft_wrap=True)
     console.print(_configs_table())
+    try:
+        version = importlib.metadata.version(OTHER_PROJECT)
+    except importlib.metadata.PackageNotFoundError:
+        return
+    print(
+        f"keras-maskrcnn: warning: {OTHER_PROJECT} {version} is installed here too, another "
+        "project whose files lie in the same folder as this one's: pip uninstall it, then install "
+        "maskrcnn-keras again.",
+        file=sys.stderr,
+    )
 
 
 def _configs_table():

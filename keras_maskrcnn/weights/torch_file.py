@@ -17,7 +17,7 @@ def load_torch(path: str | os.PathLike) -> Any:
     except ImportError as error:
         raise ImportError(
             f"{path} is a PyTorch file; to read it, install the extra: "
-            "pip install 'keras-maskrcnn[torch]'"
+            "pip install 'maskrcnn-keras[torch]'"
         ) from error
 
     def as_arrays(value):
