@@ -1,6 +1,6 @@
 """Finding the objects of files with Apache Beam: on Dataflow, Flink, Spark, or one machine.
 
-It runs an exported SavedModel and needs `pip install 'keras-maskrcnn[beam]'`, on the workers too.
+It runs an exported SavedModel and needs `pip install 'maskrcnn-keras[beam]'`, on the workers too.
 `examples/beam_predict.py` is a whole pipeline.
 """
 

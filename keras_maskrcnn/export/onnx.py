@@ -47,7 +47,7 @@ def export_onnx(model, path: str | os.PathLike) -> None:
         import tf2onnx
     except ImportError as error:
         raise ImportError(
-            f"{error.name} is missing: pip install 'keras-maskrcnn[onnx]' brings it."
+            f"{error.name} is missing: pip install 'maskrcnn-keras[onnx]' brings it."
         ) from error
     served = with_substitutes(model, _keep, _roi_align)
     signature = [
