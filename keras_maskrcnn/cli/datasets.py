@@ -6,7 +6,7 @@ import sys
 
 from keras_maskrcnn.cli import options
 
-TARGETS = ("coco", "labelme", "via", "voc", "mask-png", "tfrecord")
+TARGETS = ("coco", "labelme", "via", "voc", "yolo", "mask-png", "tfrecord")
 INSPECT_EXAMPLES = """\
 examples:
   keras-maskrcnn inspect-dataset train.json --images photos/

@@ -71,6 +71,67 @@ def trace_outlines(mask: np.ndarray) -> list[list[float]]:
     return outlines
 
 
+def trace_loops(mask: np.ndarray) -> list[list[float]]:
+    """Polygons along the pixels' edges as `trace_outlines`, and around the holes the other way.
+
+    A point of the mask lies in an odd number of them, any other in an even number.
+
+    Args:
+        mask: (H, W), 0 or 1.
+
+    Example:
+        >>> ring = np.ones((3, 3), np.uint8)
+        >>> ring[1, 1] = 0
+        >>> [polygon_area(loop) for loop in trace_loops(ring)]
+        [9.0, 1.0]
+    """
+    loops = []
+    mask = np.asarray(mask, np.uint8)
+    number, parts, boxes, _ = cv2.connectedComponentsWithStats(mask, connectivity=4)
+    for part in range(1, number):
+        left, top, width, height = boxes[part, : cv2.CC_STAT_AREA]
+        inside = parts[top : top + height, left : left + width] == part
+        outlines = [*trace_outlines(inside), *_around_holes(inside)]
+        loops += [(np.reshape(o, (-1, 2)) + (left, top)).ravel().tolist() for o in outlines]
+    return loops
+
+
+def _around_holes(part):
+    """Polygons around what no path along edges joins to the outside, as `trace_outlines` fills."""
+    outside = np.pad(~part, 1, constant_values=True).astype(np.uint8)
+    number, areas = cv2.connectedComponents(outside, connectivity=4)
+    if number == 2:  # the part and the outside
+        return []
+    holes = (outside > 0) & (areas != areas[0, 0])
+    return [np.reshape(hole, (-1, 2))[::-1] for hole in trace_outlines(holes[1:-1, 1:-1])]
+
+
+def join_outlines(outlines: Sequence[Sequence[float]]) -> list[float]:
+    """One polygon that runs along several, through cuts of no width that it takes there and back.
+
+    It encloses what lies in an odd number of them: parts of an object that do not overlap, and
+    around a hole, of which the outline is one too.
+
+    Args:
+        outlines: Polygons `[x, y, x, y, ...]`, at least one.
+
+    Example:
+        >>> join_outlines([[0, 0, 1, 0, 1, 1], [3, 0, 4, 0, 4, 1]])
+        [0.0, 0.0, 1.0, 0.0, 3.0, 0.0, 4.0, 0.0, 4.0, 1.0, 3.0, 0.0, 1.0, 0.0, 1.0, 1.0]
+    """
+    joined, *others = (np.reshape(outline, (-1, 2)).astype(float) for outline in outlines)
+    for other in others:
+        cut = _nearest(joined, other[0])
+        first = _nearest(other, joined[cut])
+        there = [joined[: cut + 1], other[first:], other[: first + 1]]
+        joined = np.concatenate([*there, joined[cut:]])
+    return joined.ravel().tolist()
+
+
+def _nearest(points, point):
+    return int(np.square(points - point).sum(axis=1).argmin())
+
+
 def _corners(points):
     """Of a closed path along a grid, the points at which it turns."""
     before, after = points - np.roll(points, 1, axis=0), np.roll(points, -1, axis=0) - points

@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from keras_maskrcnn.data.masks import decode_mask
 from keras_maskrcnn.data.outlines import (
     ellipse_polygon,
+    join_outlines,
     polygon_area,
     rectangle_polygon,
+    trace_loops,
     trace_outlines,
 )
 
@@ -35,6 +37,17 @@ def test_outlines_filled_again_are_the_mask(seed, share):
     filled = decode_mask(outlines, *mask.shape) if outlines else np.zeros_like(mask)
     np.testing.assert_array_equal(filled > 0, with_holes_closed(mask))
     assert all(value == int(value) for outline in outlines for value in outline)
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([0.3, 0.6, 0.85]))
+@settings(max_examples=200, deadline=None)
+def test_one_polygon_holds_parts_and_holes(seed, share):
+    rng = np.random.default_rng(seed)
+    mask = (rng.random(rng.integers(1, 14, 2)) < share).astype(np.uint8)
+    mask[tuple(rng.integers(0, mask.shape))] = 1
+    joined = join_outlines(trace_loops(mask))
+    np.testing.assert_array_equal(decode_mask([joined], *mask.shape), mask)
+    assert polygon_area(joined) == mask.sum()
 
 
 SIDES = st.floats(0.5, 50)

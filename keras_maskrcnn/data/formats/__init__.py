@@ -14,9 +14,9 @@
 A new format is a module with these names and its place in `FORMATS`.
 """
 
-from keras_maskrcnn.data.formats import coco, labelme, mask_png, tfrecord, via, voc
+from keras_maskrcnn.data.formats import coco, labelme, mask_png, tfrecord, via, voc, yolo
 
 # In the order in which they are asked: any folder may be one of masks where images are named.
-FORMATS = (voc, tfrecord, coco, via, labelme, mask_png)
+FORMATS = (voc, tfrecord, coco, via, labelme, yolo, mask_png)
 
 __all__ = ["FORMATS"]
