@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
 
+from keras_maskrcnn.config import MaskRCNNConfig
+
 
 def check_inputs(x) -> tuple[tf.Tensor, tf.Tensor]:
     """The images (B, H, W, 3) and their sizes (B, 2) int32 of a batch.
@@ -39,27 +41,32 @@ def check_inputs(x) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def check_targets(
-    y: Mapping[str, tf.Tensor], mask: bool
+    y: Mapping[str, tf.Tensor], mask_size: int | None
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor | None]:
     """The ground truth of a batch: boxes (B, N, 4), classes (B, N) int32, masks (B, N, M, M).
 
     Args:
         y: `{"boxes": ..., "classes": ..., "masks": ...}`; images without an object have one row of
             class -1 too.
-        mask: Whether there is a mask branch; without it the masks are None.
+        mask_size: M, `gt_mask_size` of the config; None without a mask branch, and then there are
+            no masks.
 
     Raises:
         ValueError: A part is missing or of a wrong shape, or the parts do not fit each other.
     """
-    shapes = {"boxes": (None, None, 4), "classes": (None, None), "masks": (None,) * 4}
-    described = {"boxes": "(B, N, 4)", "classes": "(B, N)", "masks": "(B, N, M, M)"}
+    shapes = {"boxes": (None, None, 4), "classes": (None, None)}
+    described = {"boxes": "(B, N, 4)", "classes": "(B, N)"}
+    if mask_size is not None:
+        shapes["masks"] = (None, None, mask_size, mask_size)
+        described["masks"] = f"(B, N, {mask_size}, {mask_size}), each cut out in its box"
     parts = {}
-    for name in shapes if mask else ("boxes", "classes"):
+    for name in shapes:
         if not isinstance(y, Mapping) or name not in y:
             raise ValueError(f"The targets have no {name!r} {described[name]}.")
         parts[name] = part = tf.convert_to_tensor(y[name])
         if not part.shape.is_compatible_with(shapes[name]):
-            raise ValueError(f"{name} must be {described[name]}; got shape {part.shape}.")
+            advice = _cut_out(mask_size) if name == "masks" else ""
+            raise ValueError(f"{name} must be {described[name]}; got shape {part.shape}.{advice}")
         if not part.shape[:2].is_compatible_with(parts["boxes"].shape[:2]):
             raise ValueError(
                 f"boxes and {name} must have the same B and N; "
@@ -69,6 +76,156 @@ def check_targets(
         raise ValueError("The targets have no row; an image without an object has one of class -1.")
     boxes, classes = tf.cast(parts["boxes"], tf.float32), tf.cast(parts["classes"], tf.int32)
     return boxes, classes, parts.get("masks")
+
+
+def _cut_out(mask_size):
+    return f" Of full-size masks, km.data.crop_masks(masks, boxes, size={mask_size}) makes them."
+
+
+def check_training_batch(
+    x, y: Mapping[str, tf.Tensor], config: MaskRCNNConfig
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor | None]:
+    """Images, their sizes, boxes, classes and masks of a batch, of which the values are right too.
+
+    Left to themselves, wrong values train: a class that does not exist is an error on a CPU and
+    the class 0 on a GPU, and a box that is turned inside out matches nothing.
+
+    Args:
+        x: As for `check_inputs`.
+        y: As for `check_targets`.
+        config: Of the model.
+
+    Raises:
+        ValueError: What `check_inputs` and `check_targets` find. Or, where values are known only
+            when a step runs an InvalidArgumentError: pixels, sizes, boxes, classes or masks that
+            cannot be meant; the first is named by its image and row.
+    """
+    images, image_sizes = check_batch(x)
+    boxes, classes, masks = check_targets(y, config.gt_mask_size if config.mask else None)
+    checks = _object_checks(boxes, classes, image_sizes, config.num_classes)
+    if masks is not None:
+        checks += _mask_checks(masks, config.gt_mask_size)
+    with tf.control_dependencies(checks):
+        masks = None if masks is None else tf.identity(masks)
+        return images, image_sizes, tf.identity(boxes), tf.identity(classes), masks
+
+
+def check_batch(x) -> tuple[tf.Tensor, tf.Tensor]:
+    """As `check_inputs`, of which the values are right too, also those of a graph.
+
+    Raises:
+        ValueError, or an InvalidArgumentError when the graph runs: Pixels that are not 0..255, or
+            sizes that are not within the images.
+    """
+    images, sizes = check_inputs(x)
+    given = x["images"] if isinstance(x, Mapping) else x
+    images, largest = check_pixels(tf.convert_to_tensor(given), "images"), tf.shape(images)[1:3]
+    message = "image_sizes must be heights and widths from 1 to those of images, {}; got {}."
+    is_within = tf.reduce_all((sizes >= 1) & (sizes <= largest))
+    with tf.control_dependencies([check(is_within, message, largest, sizes)]):
+        return images, tf.identity(sizes)
+
+
+def check_pixels(images: tf.Tensor, where: str) -> tf.Tensor:
+    """Pixels of any number type as float32, if they can be of RGB 0..255.
+
+    Brightness and sharpening may carry floats beyond that range, but not by more than its width.
+
+    Args:
+        images: Pixels, of any shape.
+        where: What errors call them.
+
+    Raises:
+        ValueError, or an InvalidArgumentError when the graph runs: They are not finite, scaled to
+            0..1, normalised, or of 16 bits.
+    """
+    beyond = 0 if images.dtype.is_integer else 255
+    pixels = tf.cast(images, tf.float32)
+    lowest, highest = tf.reduce_min(pixels), tf.reduce_max(pixels)
+    has_fractions = tf.reduce_any(pixels != tf.floor(pixels))
+    is_scaled = has_fractions & ((highest <= 1) | ((lowest < 0) & (highest < 4)))
+    is_beyond = (lowest < -beyond) | (highest > 255 + beyond)
+    infinite = tf.where(~tf.math.is_finite(pixels))[:1]
+    checks = [
+        check(
+            tf.size(infinite) == 0,
+            f"{where} has a pixel that is NaN or infinite, the first at {{}}.",
+            infinite,
+        ),
+        check(
+            ~(is_scaled | is_beyond),
+            f"{where} must be RGB 0..255; got pixels from {{}} to {{}}. Multiply pixels of 0..1 by "
+            "255, divide those of 16 bits by 257, and leave it to the model to subtract a mean.",
+            lowest,
+            highest,
+        ),
+    ]
+    with tf.control_dependencies(checks):
+        return tf.identity(pixels)
+
+
+def check(is_right: tf.Tensor, message: str, *values: tf.Tensor) -> tf.Operation | None:
+    """Raises a ValueError now, or returns the operation of a graph that will check.
+
+    Args:
+        is_right: Scalar bool.
+        message: The error's, with {} for each of the values.
+        values: What was wrong.
+    """
+    if tf.executing_eagerly():
+        if not is_right:
+            raise ValueError(message.format(*(value.numpy().tolist() for value in values)))
+        return None
+    return tf.debugging.Assert(is_right, [tf.strings.format(message, values)])
+
+
+def _object_checks(boxes, classes, image_sizes, num_classes):
+    is_object = classes >= 0
+    low, high = boxes[..., :2], boxes[..., 2:]
+    is_box = tf.reduce_all(tf.math.is_finite(boxes), -1) & tf.reduce_all(low < high, -1)
+    width_height = tf.cast(image_sizes, tf.float32)[:, None, ::-1]
+    is_inside = tf.reduce_all((low < width_height) & (high > 0), axis=-1)
+    return [
+        _check_rows(
+            (classes >= -1) & (classes < num_classes),
+            f"classes must be 0 to {num_classes - 1} (num_classes={num_classes}), or -1 where "
+            "padded; got {} at [image, row] {}. Subtract 1 from ids that count from 1.",
+            classes,
+        ),
+        _check_rows(
+            is_box | ~is_object,
+            "boxes must be x0, y0, x1, y1 with x0 < x1 and y0 < y1; got {} at [image, row] {}. "
+            "Rows without an object have class -1.",
+            boxes,
+        ),
+        _check_rows(
+            is_inside | ~is_object,
+            "boxes must lie in their image, in the pixels in which it stands in images; got {} at "
+            "[image, row] {}.",
+            boxes,
+        ),
+        check(
+            tf.reduce_any(is_object[..., None] & (high > 1)) | ~tf.reduce_any(is_object),
+            "boxes must be in pixels; all of this batch lie between 0 and 1. Multiply shares of "
+            "the image by its width and height.",
+        ),
+    ]
+
+
+def _mask_checks(masks, mask_size):
+    size = tf.shape(masks)[2:]
+    message = f"masks must be (B, N, {mask_size}, {mask_size}); got {{}} at the end of the shape."
+    highest = tf.reduce_max(tf.cast(masks, tf.float32))
+    return [
+        check(tf.reduce_all(size == mask_size), message + _cut_out(mask_size), size),
+        check(highest <= 1, "masks must be 0 or 1; got {}. Divide masks of 255 by 255.", highest),
+    ]
+
+
+def _check_rows(are_right, message, values):
+    """Of (B, N): the first that is wrong is told, and where it stands."""
+    where = tf.where(~are_right)[:1]
+    return check(tf.reduce_all(are_right), message, tf.gather_nd(values, where), where)
 
 
 def normalize_and_pad(

@@ -8,16 +8,16 @@ import keras
 import tensorflow as tf
 
 from keras_maskrcnn.backbones import FPN, ResNet
-from keras_maskrcnn.batch import check_inputs, check_targets, normalize_and_pad
+from keras_maskrcnn.batch import check_inputs, check_training_batch, normalize_and_pad
 from keras_maskrcnn.config import MaskRCNNConfig
 from keras_maskrcnn.detections import Detections
 from keras_maskrcnn.ops.nms import batched_nms
 from keras_maskrcnn.ops.replicas import max_over_replicas, replica_seed
 from keras_maskrcnn.roi import BoxHead, MaskHead, Res5, detect, make_pooling, mask_probabilities
 from keras_maskrcnn.rpn import ProposalLayer, RPNHead, make_anchors
+from keras_maskrcnn.training import steps
 from keras_maskrcnn.training.distribution import build_optimizer, function_over_replicas
 from keras_maskrcnn.training.losses import box_losses, mask_loss, rpn_losses, softmax_mask_loss
-from keras_maskrcnn.training.steps import test_step, train_step
 from keras_maskrcnn.training.targets import anchor_targets, mask_targets, proposal_targets
 
 STRIDES = {"p2": 4, "p3": 8, "p4": 16, "p5": 32, "p6": 64, "res4": 16, "res5": 32}
@@ -275,8 +275,7 @@ class MaskRCNN(keras.Model):
             training: Whether batch norms that train use the statistics of the batch.
         """
         c = self.config
-        images, image_sizes = check_inputs(x)
-        gt_boxes, gt_classes, gt_masks = check_targets(y, c.mask)
+        images, image_sizes, gt_boxes, gt_classes, gt_masks = check_training_batch(x, y, c)
         features = self.extract_features(images, image_sizes, training)
 
         logits, deltas, anchors = self.run_rpn(features)
@@ -286,28 +285,15 @@ class MaskRCNN(keras.Model):
         levels, most = [features[level] for level in c.levels], c.rpn_batch_size_per_image
         *predicted, levels = self.rpn_head.at_anchors(levels, sampled.indices, most)
         features = dict(zip(c.levels, levels, strict=True))
-        losses = rpn_losses(
-            *predicted,
-            targets.deltas,
-            sampled.foreground,
-            sampled.valid,
-            most,
-            c.rpn_smooth_l1_beta,
-        )
+        sampled_targets = targets.deltas, sampled.foreground, sampled.valid
+        losses = rpn_losses(*predicted, *sampled_targets, most, c.rpn_smooth_l1_beta)
 
         proposals, _, num_proposals = self.proposals["train"](logits, deltas, anchors, image_sizes)
         seed = self._next_seed()
         regions = proposal_targets(proposals, num_proposals, gt_boxes, gt_classes, c, seed)
         class_logits, deltas = self.run_box_branch(features, regions.boxes, training)
-        losses |= box_losses(
-            class_logits,
-            deltas,
-            regions.classes,
-            regions.deltas,
-            regions.foreground,
-            regions.valid,
-            c.box_smooth_l1_beta,
-        )
+        region_targets = regions.classes, regions.deltas, regions.foreground, regions.valid
+        losses |= box_losses(class_logits, deltas, *region_targets, c.box_smooth_l1_beta)
         if c.mask:
             losses["mask_loss"] = self._mask_loss(features, regions, gt_boxes, gt_masks, training)
         return losses
@@ -326,17 +312,17 @@ class MaskRCNN(keras.Model):
         classes = tf.where(foreground, classes, 0)
         logits = self.run_mask_branch(features, boxes, classes, training)
         c = self.config
-        style = c.mask_target_style
-        targets = mask_targets(boxes, matched, gt_boxes, gt_masks, c.mask_size, style)
+        targets = mask_targets(boxes, matched, gt_boxes, gt_masks, c.mask_size, c.mask_target_style)
         if c.mask_loss == "softmax":
             return softmax_mask_loss(logits, classes, targets, foreground)
         return mask_loss(logits, targets, foreground)
 
-    def train_step(self, data):
-        return train_step(self, data)
-
-    def test_step(self, data):
-        return test_step(self, data)
+    compile = steps.refusing_unused(keras.Model.compile)
+    compile_from_config = steps.compile_from_config
+    fit = steps.refusing_unused(keras.Model.fit)
+    train_on_batch = steps.refusing_unused(keras.Model.train_on_batch)
+    train_step = steps.train_step
+    test_step = steps.test_step
 
     def predict_step(self, data):
         sizes = {name: data[name] for name in ("image_sizes", "original_sizes")}
@@ -359,6 +345,17 @@ class MaskRCNN(keras.Model):
         from keras_maskrcnn.prediction.predict import predict
 
         return predict(self, x, batch_size, verbose, steps, callbacks, augment)
+
+    def predict_on_batch(self, x) -> list[Detections]:
+        """As `predict`, without callbacks and progress; the tensors of a batch are `model(x)`."""
+        return self.predict(x, verbose=0)
+
+    def save(self, filepath: str | os.PathLike, overwrite: bool = True, **kwargs):
+        """As `keras.Model.save`; of HDF5 Keras could not load the model by itself."""
+        if str(filepath).endswith((".h5", ".hdf5")):
+            advice = "save the model as .keras, or its weights with save_weights as .weights.h5"
+            raise ValueError(f"{filepath}: {advice}.")
+        super().save(filepath, overwrite, **kwargs)
 
     def import_weights(self, path: str | os.PathLike):
         """Loads a published checkpoint into this model; see `weights.checkpoint.import_weights`."""

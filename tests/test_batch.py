@@ -1,10 +1,17 @@
 """What a batch must be, and how its pixels reach the backbone."""
 
+import re
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_maskrcnn.batch import check_inputs, check_targets, normalize_and_pad
+from keras_maskrcnn.batch import (
+    check_inputs,
+    check_targets,
+    check_training_batch,
+    normalize_and_pad,
+)
 
 IMAGES = np.full((2, 5, 6, 3), 100.0, np.float32)
 
@@ -74,25 +81,25 @@ def test_inputs_of_unknown_size_pass_in_a_graph():
 
 
 def test_targets_come_back_in_their_types():
-    boxes, classes, masks = check_targets(targets(), mask=True)
+    boxes, classes, masks = check_targets(targets(), 28)
     assert (boxes.dtype, classes.dtype, masks.shape[1:]) == (tf.float32, tf.int32, (3, 28, 28))
-    assert check_targets(without(targets(), "masks"), mask=False)[2] is None
+    assert check_targets(without(targets(), "masks"), None)[2] is None
 
 
 @pytest.mark.parametrize("name", ["boxes", "classes", "masks"])
 def test_missing_targets_are_named(name):
     with pytest.raises(ValueError, match=f"The targets have no '{name}'"):
-        check_targets(without(targets(), name), mask=True)
+        check_targets(without(targets(), name), 28)
 
 
 def test_targets_may_be_lists():
-    boxes, classes, _ = check_targets({"boxes": [[[0, 1, 2, 3]]], "classes": [[1]]}, mask=False)
+    boxes, classes, _ = check_targets({"boxes": [[[0, 1, 2, 3]]], "classes": [[1]]}, None)
     assert (boxes.dtype, boxes.shape, classes.shape) == (tf.float32, (1, 1, 4), (1, 1))
 
 
 def test_targets_that_are_no_dict_are_refused():
     with pytest.raises(ValueError, match="The targets have no 'boxes'"):
-        check_targets(None, mask=True)
+        check_targets(None, 28)
 
 
 @pytest.mark.parametrize(
@@ -104,7 +111,7 @@ def test_targets_that_are_no_dict_are_refused():
         ({"classes": np.zeros((2, 3, 1))}, r"classes must be \(B, N\); got shape \(2, 3, 1\)"),
         (
             {"masks": np.zeros((2, 100, 100))},
-            r"masks must be \(B, N, M, M\); got shape \(2, 100, 100\)",
+            r"masks must be \(B, N, 28, 28\), each cut out in its box; got shape \(2, 100, 100\)",
         ),
         (
             {"classes": np.zeros((2, 4))},
@@ -115,7 +122,7 @@ def test_targets_that_are_no_dict_are_refused():
             {
                 "boxes": np.zeros((2, 0, 4)),
                 "classes": np.zeros((2, 0)),
-                "masks": np.zeros((2, 0, 8, 8)),
+                "masks": np.zeros((2, 0, 28, 28)),
             },
             "an image without an object has one of class -1",
         ),
@@ -123,7 +130,7 @@ def test_targets_that_are_no_dict_are_refused():
 )
 def test_targets_of_a_wrong_shape_are_named(changes, message):
     with pytest.raises(ValueError, match=message):
-        check_targets(targets(**changes), mask=True)
+        check_targets(targets(**changes), 28)
 
 
 def test_pixels_are_normalized_and_zero_wherever_there_is_no_image():
@@ -140,3 +147,142 @@ def test_sides_become_multiples_of_the_divisor(side, padded):
     sizes = tf.constant([[side, 2 * side]])
     shape = normalize_and_pad(images, sizes, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), 32).shape
     assert shape == (1, padded, -(-2 * side // 32) * 32, 3)
+
+
+@pytest.mark.parametrize("shape", [(60, 80), (96, 96)])
+def test_full_size_masks_are_sent_to_crop_masks(shape):
+    message = (
+        f"masks must be (B, N, 28, 28), each cut out in its box; got shape (2, 3, {shape[0]}, "
+        f"{shape[1]}). Of full-size masks, km.data.crop_masks(masks, boxes, size=28) makes them."
+    )
+    with pytest.raises(ValueError, match=re.escape(message)):
+        check_targets(targets(masks=np.zeros((2, 3, *shape), np.uint8)), 28)
+
+
+def changed(batch, part, value, index=...):
+    """A batch (x, y) of which one part, or a place in it, has another value."""
+    x, y = ({name: np.array(array) for name, array in side.items()} for side in batch)
+    side = x if part in x else y
+    if index is ...:
+        side[part] = value
+    else:
+        side[part][index] = value
+    return x, y
+
+
+PIXELS = r"images must be RGB 0..255; got pixels from {} to {}\. Multiply .* divide .* by 257"
+BOX = r"boxes must be x0, y0, x1, y1 with x0 < x1 and y0 < y1; got \[\[.*\]\] at \[image, row\] "
+WRONG = {
+    "classes from 1": (
+        ("classes", 3, (0, 1)),
+        r"classes must be 0 to 2 \(num_classes=3\), or -1 where padded; got \[3\] at "
+        r"\[image, row\] \[\[0,? 1\]\]\. Subtract 1",
+    ),
+    "class -2": (("classes", -2, (1, 1)), r"classes must be .*; got \[-2\] at .* \[\[1,? 1\]\]"),
+    "NaN box": (("boxes", np.nan, (0, 1, 2)), BOX + r"\[\[0,? 1\]\]"),
+    "infinite box": (("boxes", np.inf, (1, 0, 2)), BOX + r"\[\[1,? 0\]\]"),
+    "inverted box": (("boxes", [40, 6, 4, 50], (0, 0)), BOX + r"\[\[0,? 0\]\]"),
+    "box without height": (("boxes", [4, 6, 40, 6], (0, 0)), BOX + r"\[\[0,? 0\]\]"),
+    "box outside": (
+        ("boxes", [82, 6, 90, 40], (1, 0)),
+        r"boxes must lie in their image, .* got \[\[.*\]\] at \[image, row\] \[\[1,? 0\]\]",
+    ),
+    "shares as boxes": (
+        ("boxes", np.tile([0.1, 0.1, 0.5, 1], (2, 2, 1)).astype(np.float32)),
+        "boxes must be in pixels; all of this batch lie between 0 and 1",
+    ),
+    "masks of 255": (("masks", 255, (1, 0, 3, 3)), "masks must be 0 or 1; got 255"),
+    "NaN pixel": (("images", np.nan, (1, 2, 3, 0)), "images has a pixel that is NaN or infinite"),
+    "pixels of 0..1": (
+        ("images", np.linspace(0, 1, 2 * 64 * 96 * 3, dtype=np.float32).reshape(2, 64, 96, 3)),
+        PIXELS.format(r"0(\.0)?", r"1(\.0)?"),
+    ),
+    "normalized pixels": (
+        ("images", np.linspace(-2.1, 2.6, 36864, dtype=np.float32).reshape(2, 64, 96, 3)),
+        PIXELS.format(r"-2\.\d+", r"2\.\d+"),
+    ),
+    "16 bits": (
+        ("images", np.full((2, 64, 96, 3), 61440, np.uint16)),
+        PIXELS.format(r"61440(\.0)?", r"61440(\.0)?"),
+    ),
+    "16 bits, dark": (
+        ("images", np.full((2, 64, 96, 3), 300, np.uint16)),
+        PIXELS.format(r"300(\.0)?", r"300(\.0)?"),
+    ),
+    "16 bits as floats": (
+        ("images", np.full((2, 64, 96, 3), 61440.0, np.float32)),
+        PIXELS.format(r"61440(\.0)?", r"61440(\.0)?"),
+    ),
+    "width before height": (
+        ("image_sizes", [[96, 64], [80, 48]]),
+        r"image_sizes must be heights and widths from 1 to those of images, \[64,? 96\]; got",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", WRONG)
+def test_wrong_values_are_named_where_they_are_known(batch, small_config, kind):
+    change, message = WRONG[kind]
+    with pytest.raises(ValueError, match=message):
+        check_training_batch(*changed(batch, *change), small_config)
+
+
+@pytest.fixture(scope="module")
+def step(small_config):
+    """Parts of a batch, checked in a graph; once traced, which takes a second, for all tests."""
+
+    @tf.function
+    def step(x, y):
+        images, image_sizes, boxes, classes, masks = check_training_batch(x, y, small_config)
+        tf.gather(tf.zeros(4), classes + 1)  # fails too, and must not be the first to do so
+        return images, image_sizes, boxes, classes, masks
+
+    return step
+
+
+@pytest.mark.parametrize("kind", WRONG)
+def test_wrong_values_are_named_when_a_step_runs(batch, step, kind):
+    change, message = WRONG[kind]
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+        step(*changed(batch, *change))
+
+
+def test_full_size_masks_of_unknown_shape_are_named_when_a_step_runs(batch, small_config):
+    """As a generator gives them."""
+    x, y = wrong = changed(batch, "masks", np.zeros((2, 2, 64, 64), np.uint8))
+    known = {name: tf.TensorSpec(array.shape, array.dtype) for name, array in (x | y).items()}
+    specs = {name: known[name] for name in x}, {name: known[name] for name in y}
+    specs[1]["masks"] = tf.TensorSpec((2, 2, None, None), tf.uint8)
+    step = tf.function(lambda x, y: check_training_batch(x, y, small_config), input_signature=specs)
+    message = r"masks must be \(B, N, 28, 28\); got \[64,? 64\] at the end of the shape\. Of full-"
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+        step(*wrong)
+
+
+RIGHT = {
+    "as it is": ("classes", [[0, 2], [1, -1]]),
+    "nothing in the batch": ("classes", [[-1, -1], [-1, -1]]),
+    "anything where padded": ("boxes", np.nan, (1, 1)),
+    "a box that reaches out": ("boxes", [-3, -2, 99, 70], (0, 0)),
+    "black": ("images", np.zeros((2, 64, 96, 3), np.float32)),
+    "black with noise": ("images", np.tile([0, 1, 0], (2, 64, 96, 1)).astype(np.float32)),
+    "brightened": ("images", np.full((2, 64, 96, 3), 400.5, np.float32)),
+    "bytes": ("images", np.full((2, 64, 96, 3), 200, np.uint8)),
+    "masks of bool": ("masks", np.ones((2, 2, 28, 28), bool)),
+}
+
+
+@pytest.mark.parametrize("kind", RIGHT)
+def test_what_can_be_meant_passes(batch, small_config, step, kind):
+    x, y = changed(batch, *RIGHT[kind])
+    for parts in (check_training_batch(x, y, small_config), step(x, y)):
+        expected = (x["images"], x["image_sizes"], y["boxes"], y["classes"], y["masks"])
+        for part, given in zip(parts, expected, strict=True):
+            np.testing.assert_array_equal(part, given)
+
+
+def test_an_inference_graph_checks_nothing(small_config):
+    graph = tf.function(
+        lambda images: check_inputs(images), input_signature=[tf.TensorSpec((None, None, None, 3))]
+    ).get_concrete_function()
+    assert not [op.type for op in graph.graph.get_operations() if op.type in ("Assert", "If")]

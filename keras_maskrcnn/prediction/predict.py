@@ -6,16 +6,18 @@ from typing import Any
 
 import keras
 import numpy as np
+import PIL.Image
 import tensorflow as tf
 from rich.progress import track
 
+from keras_maskrcnn.batch import check_batch, check_pixels
 from keras_maskrcnn.config import MaskRCNNConfig
 from keras_maskrcnn.data.images import read_image, resize_image, resized_shape
 from keras_maskrcnn.detections import Detections
 from keras_maskrcnn.prediction.test_time_augmentation import AugmentedDetector
 from keras_maskrcnn.training.distribution import one_replica
 
-Image = str | os.PathLike | np.ndarray
+Image = str | os.PathLike | np.ndarray | PIL.Image.Image
 
 
 def predict(
@@ -41,7 +43,8 @@ def predict(
     Args:
         model: A `MaskRCNN`.
         x: One of
-            - a list of paths and of arrays (H, W, 3), RGB 0..255, of any sizes, or a single one;
+            - a list of paths, arrays (H, W, 3), RGB 0..255, and Pillow's images, of any sizes, or
+              a single one; a file is turned as its EXIF orientation says, Pillow's image is not;
             - an array (B, H, W, 3) of images of one size;
             - a batch `{"images": ..., "image_sizes": ...}`, which is used as it is: its pixels
               are those of the result;
@@ -54,12 +57,14 @@ def predict(
         augment: Whether to use test-time augmentation; images, not batches, go one at a time.
 
     Returns:
-        One `Detections` an image, in order.
+        One `Detections` an image, in order; none of no image.
 
     Raises:
-        ValueError: An image cannot be read or has a wrong shape or bad pixels; it is named. Or
-            `augment` is given batches, `steps` or `callbacks`.
+        ValueError: An image cannot be read or has a wrong shape, or pixels that are not 0..255; it
+            is named. Or `augment` is given batches, `steps` or `callbacks`.
         FileNotFoundError: There is no such file.
+        tf.errors.InvalidArgumentError: A batch of a dataset has pixels that are not 0..255, or
+            sizes that are not within it.
     """
     if augment:
         if steps is not None or callbacks is not None:
@@ -67,6 +72,8 @@ def predict(
         return _predict_augmented(model, x, verbose)
     images = _ImageReader(model.config)
     batches = _as_batches(x, images, batch_size)
+    if batches is None:  # no image
+        return []
     try:
         # Replicas would fail where the last batch has no image for one of them.
         with one_replica(model):
@@ -77,6 +84,10 @@ def predict(
         if images.error is not None:
             raise images.error from None
         raise
+    except UnboundLocalError as error:  # what Keras says of a dataset without a batch
+        if "batch_outputs" not in str(error):
+            raise
+        return []
     return to_detections(outputs, model.config.class_names)
 
 
@@ -136,9 +147,8 @@ def _as_images(x):
 
 
 def _as_list(x):
-    if isinstance(x, str | os.PathLike) or (hasattr(x, "ndim") and x.ndim == 3):
-        return [x]
-    return list(x)
+    is_image = isinstance(x, str | os.PathLike | PIL.Image.Image)
+    return [x] if is_image or getattr(x, "ndim", 0) in (2, 3) else list(x)
 
 
 def _holds_images(dataset):
@@ -150,8 +160,11 @@ def _as_batches(x, images, batch_size):
     if isinstance(x, tf.data.Dataset):
         return _dataset_batches(x, images, batch_size)
     if isinstance(x, Mapping):
-        return tf.data.Dataset.from_tensors(_with_sizes(x))
+        batch = _with_sizes(x)
+        return tf.data.Dataset.from_tensors(batch) if len(batch["images"]) else None
     items = _as_list(x)
+    if not items:
+        return None
     indices = tf.data.Dataset.range(len(items))
     return _batch(indices.map(images.loader(items), num_parallel_calls=2), batch_size)
 
@@ -172,12 +185,8 @@ def _dataset_batches(dataset, images, batch_size):
 
 def _with_sizes(x):
     """A batch as the model takes it; its own pixels are those of the result."""
-    images = tf.convert_to_tensor(x["images"])
-    sizes = x.get("image_sizes")
-    if sizes is None:
-        sizes = tf.tile(tf.shape(images)[None, 1:3], [tf.shape(images)[0], 1])
-    sizes = tf.cast(sizes, tf.int32)
-    return {"images": tf.cast(images, tf.float32), "image_sizes": sizes, "original_sizes": sizes}
+    images, sizes = check_batch(x)
+    return {"images": images, "image_sizes": sizes, "original_sizes": sizes}
 
 
 def _batch(dataset, batch_size):
@@ -218,7 +227,7 @@ class _ImageReader:
     def _resized(self, image, where):
         try:
             image = _load_image(image, where)
-        except (ValueError, FileNotFoundError) as error:
+        except (ValueError, OSError) as error:
             self.error = self.error or error
             raise
         resized = resize_for(self.config, image).astype(np.float32)
@@ -233,16 +242,28 @@ def resize_for(config: MaskRCNNConfig, image: np.ndarray) -> np.ndarray:
 
 
 def _load_image(image, where):
-    """The pixels of a path or an array, checked."""
-    image = np.asarray(read_image(image) if isinstance(image, str | os.PathLike) else image)
+    """The pixels of a path, an array or Pillow's image, checked."""
+    if isinstance(image, str | os.PathLike):
+        return read_image(image)
+    if isinstance(image, PIL.Image.Image):
+        image = _pillow_pixels(image, where)
+    image = np.asarray(image)
     if image.ndim != 3 or image.shape[-1] != 3 or 0 in image.shape:
         raise ValueError(f"{where} must be (H, W, 3), RGB 0..255; got shape {image.shape}.")
     if image.dtype == np.uint8:
         return image
     if not np.issubdtype(image.dtype, np.number) or np.iscomplexobj(image):
         raise ValueError(f"{where} must hold numbers 0..255; got {image.dtype}.")
-    image = image.astype(np.float32)
-    if not np.isfinite(image).all():
-        bad = np.argwhere(~np.isfinite(image))[0].tolist()
-        raise ValueError(f"{where} has a pixel that is NaN or infinite, the first at {bad}.")
-    return image
+    return check_pixels(tf.convert_to_tensor(image), where).numpy()
+
+
+def _pillow_pixels(image, where):
+    """As `read_image` gives them of a file: grey is repeated, alpha dropped, 16 bits become 8."""
+    if image.mode.startswith("I;16"):
+        return np.repeat(np.asarray(image)[..., None] // 256, 3, axis=-1).astype(np.uint8)
+    if image.mode in ("I", "F"):
+        raise ValueError(
+            f"{where} is of Pillow's mode {image.mode!r}, of which the range is unknown: make it "
+            "an array (H, W, 3) of RGB 0..255."
+        )
+    return np.asarray(image.convert("RGB"))

@@ -1,9 +1,57 @@
 """A step of training and of validation: from a batch to moved weights and logged losses."""
 
+import functools
+import inspect
+import warnings
+from collections.abc import Callable
+from typing import Any
+
 import keras
 import tensorflow as tf
 
 from keras_maskrcnn.ops.replicas import num_replicas, sum_over_replicas
+from keras_maskrcnn.training.distribution import build_optimizer
+
+LOSSES_ARE_ITS_OWN = "the losses of a MaskRCNN are its own, of which each is logged"
+FIGURES = "callbacks.CocoEvaluation measures while it trains"
+WEIGHTS = "all images and classes count alike; show rare ones more often instead"
+# What Keras' methods take and a `MaskRCNN` would ignore: why, and what to do.
+UNUSED = {
+    "loss": LOSSES_ARE_ITS_OWN,
+    "loss_weights": LOSSES_ARE_ITS_OWN,
+    "metrics": FIGURES,
+    "weighted_metrics": FIGURES,
+    "class_weight": WEIGHTS,
+    "sample_weight": WEIGHTS,
+}
+
+
+def refusing_unused(method: Callable) -> Callable:
+    """A method of `keras.Model` that refuses those of its arguments that would have no effect.
+
+    Raises:
+        ValueError: One of `UNUSED` is given.
+    """
+    signature = inspect.signature(method)
+
+    @functools.wraps(method)
+    def checked(*args, **kwargs):
+        _refuse(**signature.bind(*args, **kwargs).arguments)
+        return method(*args, **kwargs)
+
+    return checked
+
+
+def _refuse(**arguments):
+    for name in UNUSED:
+        if arguments.get(name) is not None:
+            raise ValueError(f"Leave out {name}: {UNUSED[name]}.")
+
+
+def compile_from_config(model: keras.Model, config: dict[str, Any]) -> None:
+    """Compiles a model that is loaded; Keras' own leaves that to models with another `compile`."""
+    model.compile(**keras.saving.deserialize_keras_object(config))
+    build_optimizer(model)
 
 
 def train_step(model: keras.Model, data) -> dict[str, tf.Tensor]:
@@ -12,22 +60,32 @@ def train_step(model: keras.Model, data) -> dict[str, tf.Tensor]:
     Returns:
         Means of the losses over the epoch so far, by name.
     """
-    x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
+    x, y = _unpack(data)
     with tf.GradientTape() as tape:
         losses = total_and_parts(model, x, y, training=True)
         scaled = model.optimizer.scale_loss(losses["loss"])
     weights = model.trainable_weights
-    gradients = tape.gradient(scaled, weights)
-    # Else decay and momentum of each weight are computed first, and kept until its gradient comes.
-    with tf.control_dependencies([gradient for gradient in gradients if gradient is not None]):
-        model.optimizer.apply_gradients(zip(gradients, weights, strict=True))
+    if weights:
+        gradients = tape.gradient(scaled, weights)
+        # Else decay and momentum of each weight are computed first, and kept until its gradient
+        # comes.
+        with tf.control_dependencies([gradient for gradient in gradients if gradient is not None]):
+            model.optimizer.apply_gradients(zip(gradients, weights, strict=True))
+    else:
+        warnings.warn("The model does not have any trainable weights.", stacklevel=2)  # as Keras
     return _track(model, losses, x["images"])
 
 
 def test_step(model: keras.Model, data) -> dict[str, tf.Tensor]:
     """The losses of a batch `(x, y)`, as `train_step` returns them."""
-    x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
+    x, y = _unpack(data)
     return _track(model, total_and_parts(model, x, y, training=False), x["images"])
+
+
+def _unpack(data):
+    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+    _refuse(sample_weight=sample_weight)
+    return x, y
 
 
 def total_and_parts(model, x, y, training: bool) -> dict[str, tf.Tensor]:

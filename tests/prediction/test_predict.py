@@ -1,6 +1,7 @@
 import cv2
 import keras
 import numpy as np
+import PIL.Image
 import pytest
 import tensorflow as tf
 
@@ -114,3 +115,91 @@ def test_bad_files_are_named(model, tmp_path):
 def test_wrong_dataset(model):
     with pytest.raises(ValueError, match="must hold batches"):
         model.predict(tf.data.Dataset.range(3), verbose=0)
+
+
+@pytest.mark.parametrize(
+    "nothing",
+    [
+        [],
+        (),
+        iter([]),
+        np.zeros((0, 64, 64, 3), np.uint8),
+        {"images": np.zeros((0, 64, 64, 3), np.uint8)},
+        tf.data.Dataset.from_tensor_slices(np.zeros((0, 64, 64, 3), np.uint8)),
+        tf.data.Dataset.from_tensor_slices(np.zeros((2, 64, 64, 3), np.uint8)).filter(
+            lambda image: tf.reduce_any(image > 0)
+        ),
+    ],
+    ids=["list", "tuple", "iterator", "array", "batch", "dataset", "filtered dataset"],
+)
+def test_nothing_is_found_in_no_image(model, nothing):
+    assert model.predict(nothing, verbose=0) == []
+
+
+def test_no_image_is_augmented(model):
+    assert model.predict([], augment=True, verbose=0) == []
+
+
+def test_a_pillow_image_is_as_its_array(model, pictures):
+    expected = model.predict(pictures[0], verbose=0)
+    boxes_equal(model.predict(PIL.Image.fromarray(pictures[0]), verbose=0), expected)
+    mixed = [PIL.Image.fromarray(pictures[0]), pictures[1]]
+    boxes_equal(model.predict(mixed, verbose=0), model.predict(pictures[:2], verbose=0))
+
+
+@pytest.mark.parametrize("mode", ["L", "1", "P", "LA", "RGBA", "I;16"])
+def test_a_pillow_image_is_as_its_file(model, pictures, tmp_path, mode):
+    image = PIL.Image.fromarray(pictures[0])
+    if mode == "I;16":
+        image = PIL.Image.fromarray(pictures[0][..., 0].astype(np.uint16) * 257)
+    elif mode == "1":
+        image = image.convert("L").point(lambda value: 255 * (value > 128)).convert("1")
+    else:
+        image = image.convert(mode)
+    image.save(tmp_path / "a.png")
+    boxes_equal(model.predict(image, verbose=0), model.predict(tmp_path / "a.png", verbose=0))
+
+
+def test_predict_on_batch_is_predict(model, pictures):
+    square = np.stack([pictures[1], pictures[1][::-1]])
+    expected = model.predict(square, verbose=0)
+    boxes_equal(model.predict_on_batch(square), expected)
+    boxes_equal(model.predict_on_batch({"images": square}), expected)
+
+
+RANGE = r"must be RGB 0..255; got pixels from {} to {}. Multiply .* divide those of 16 bits"
+
+
+@pytest.mark.parametrize(
+    ("image", "low", "high"),
+    [
+        (np.full((64, 64, 3), 61440, np.uint16), 61440, 61440),
+        (np.full((64, 64, 3), 300, np.uint16), 300, 300),
+        (np.full((64, 64, 3), -1, np.int32), -1, -1),
+        (np.linspace(0, 1, 12288).reshape(64, 64, 3), 0, 1),
+        (np.linspace(-1, 1, 12288, dtype=np.float32).reshape(64, 64, 3), -1, 1),
+        (np.full((64, 64, 3), 4095.0, np.float16), "409", "409"),
+    ],
+    ids=["16 bits", "16 bits, dark", "below 0", "0..1", "-1..1", "12 bits as floats"],
+)
+def test_pixels_of_another_range_are_refused_and_the_range_named(model, pictures, image, low, high):
+    message = RANGE.format(rf"{low}\S*", rf"{high}\S*")
+    with pytest.raises(ValueError, match=f"image 1 {message}"):
+        model.predict([pictures[0], image], verbose=0)
+    with pytest.raises(ValueError, match=f"image 0 {message}"):
+        model.predict([image], augment=True, verbose=0)
+    with pytest.raises(ValueError, match=f"an image {message}"):
+        model.predict(tf.data.Dataset.from_tensors(image), verbose=0)
+    with pytest.raises(ValueError, match=f"images {message}"):
+        model.predict({"images": image[None]}, verbose=0)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=f"images {message}"):
+        model.predict(tf.data.Dataset.from_tensors({"images": image[None]}), verbose=0)
+
+
+def test_sizes_that_do_not_fit_the_batch_are_named(model, pictures):
+    x = {"images": pictures[0][None], "image_sizes": np.array([[40, 70]])}
+    message = r"image_sizes must be heights and widths .*\[70,? 40\]; got \[\[40,? 70\]\]"
+    with pytest.raises(ValueError, match=message):
+        model.predict(x, verbose=0)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+        model.predict(tf.data.Dataset.from_tensors(x), verbose=0)
