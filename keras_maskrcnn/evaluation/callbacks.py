@@ -4,7 +4,12 @@ import keras
 from pycocotools.cocoeval import COCOeval
 from rich.console import Console
 
-from keras_maskrcnn.evaluation.coco import figures, results_table, run_coco_eval
+from keras_maskrcnn.evaluation.coco import (
+    figures,
+    match_classes,
+    results_table,
+    run_coco_eval,
+)
 from keras_maskrcnn.evaluation.tensorboard import DetectionSummaries
 from keras_maskrcnn.training.backup import Backup
 from keras_maskrcnn.training.callbacks import ImagesPerSecond, LearningRate, NaNGuard
@@ -33,7 +38,7 @@ class CocoEvaluation(keras.callbacks.Callback):
     so has the same figures: all of them stop early in the same epoch.
 
     Args:
-        dataset: A `CocoDataset`.
+        dataset: A `Dataset` whose classes are the model's, in any order.
         every: Epochs from one evaluation to the next; the first epoch and the last are always
             evaluated.
         batch_size: Images at a time.
@@ -45,7 +50,7 @@ class CocoEvaluation(keras.callbacks.Callback):
         evaluated_epoch: When that was, from 0; None before the first time.
 
     Raises:
-        ValueError: `every` is below 1.
+        ValueError: `every` is below 1; or, when training begins, the classes are not the model's.
 
     Example:
         >>> model.fit(batches, epochs=12, callbacks=[CocoEvaluation(val, every=2)])
@@ -75,6 +80,7 @@ class CocoEvaluation(keras.callbacks.Callback):
         self.evaluated_epoch: int | None = None
 
     def on_train_begin(self, logs=None):
+        match_classes(self.model, self.dataset)  # else it would fail after an epoch
         self._forget()
 
     def on_epoch_end(self, epoch, logs=None):

@@ -35,7 +35,8 @@ def evaluate(
 
     Args:
         model: A `MaskRCNN`.
-        dataset: A `Dataset` whose classes are the model's.
+        dataset: A `Dataset` whose classes are the model's, in any order: they are matched by name,
+            or by their order where the model has no `class_names`.
         batch_size: Images at a time.
         verbose: 0 for silence; else a progress bar.
         max_images: Only the first so many images; all of them if None.
@@ -47,8 +48,8 @@ def evaluate(
         noted in `dataset.problems`, and its objects count as missed.
 
     Raises:
-        ValueError: The dataset has another number of classes than the model, or `max_images` is
-            below 1.
+        ValueError: The dataset has other classes than the model, which are named, or another
+            number of them, or `max_images` is below 1.
 
     Example:
         >>> results = evaluate(model, CocoDataset("val.json", "images/"))
@@ -68,23 +69,54 @@ def run_coco_eval(
     """COCO's own evaluation of `"box"` and, with a mask branch, `"mask"`; see `evaluate`."""
     if max_images is not None and max_images < 1:
         raise ValueError(f"max_images must be at least 1, got {max_images}.")
-    if len(dataset.category_ids) != model.config.num_classes:
-        raise ValueError(
-            f"The dataset has {len(dataset.category_ids)} classes, "
-            f"the model num_classes={model.config.num_classes}."
-        )
+    category_ids = match_classes(model, dataset)
     results, image_ids = [], []
     chosen = itertools.islice(dataset.records, max_images)
     with Progress(disable=verbose == 0, transient=True) as progress:
         total = min(len(dataset.records), max_images or len(dataset.records))
         task = progress.add_task("evaluate", total=total)
         while records := list(itertools.islice(chosen, IMAGES_AT_A_TIME)):
-            results += _detect(model, records, dataset, batch_size)
+            results += _detect(model, records, dataset, category_ids, batch_size)
             image_ids += [record.image_id for record in records]
             progress.advance(task, len(records))
     kinds = ("box", "mask") if model.config.mask else ("box",)
     most = max(COCO_DETECTIONS, model.config.box_detections_per_image)
     return _run_on_results(results, dataset.ground_truth(), kinds, image_ids, most)
+
+
+def match_classes(model, dataset) -> list[int]:
+    """The dataset's category id of each of a model's classes, found by name.
+
+    Args:
+        model: A `MaskRCNN`; without `class_names` its classes are those of the dataset in order.
+        dataset: A `Dataset`.
+
+    Raises:
+        ValueError: One has a class that the other lacks, or another number of them.
+    """
+    known, number = dataset.class_names, model.config.num_classes
+    names = model.config.class_names or known
+    problems = []
+    if unknown := [name for name in known if name not in names]:
+        problems.append(
+            f"has classes that the model does not know: {_listed(unknown)}. Open it with "
+            "class_names=model.config.class_names to leave them out."
+        )
+    if missing := [name for name in names if name not in known]:
+        problems.append(
+            f"lacks classes of the model: {_listed(missing)}. Add them to its categories; without "
+            "objects they do not count."
+        )
+    if problems:
+        raise ValueError(f"{dataset.source} " + " It ".join(problems))
+    if not len(names) == len(known) == number:
+        raise ValueError(f"The dataset has {len(known)} classes, the model num_classes={number}.")
+    ids = dict(zip(known, dataset.category_ids, strict=True))
+    return [ids[name] for name in names]
+
+
+def _listed(names):
+    return ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
 
 
 def figures(evaluations: dict[str, COCOeval]) -> dict[str, float]:
@@ -150,8 +182,9 @@ def evaluate_results(
         As `evaluate`.
 
     Raises:
-        ValueError: A result is of an image that is not among the annotations, or has no mask
-            where masks are evaluated; or there is no such kind.
+        ValueError: A result is of an image or a category that is not among the annotations, has a
+            `category_name` that is not theirs, or no mask where masks are evaluated; or there is no
+            such kind.
     """
     return figures(_run_on_results(results, ground_truth, kinds, image_ids, max_detections))
 
@@ -177,7 +210,7 @@ def results_table(results: dict[str, float]) -> Table:
     return table
 
 
-def _detect(model, records, dataset, batch_size):
+def _detect(model, records, dataset, category_ids, batch_size):
     """COCO results of a few images, those that cannot be read left out and noted."""
     if not records:
         return []
@@ -188,11 +221,11 @@ def _detect(model, records, dataset, batch_size):
         readable = _readable(records, dataset)
         if len(readable) == len(records):  # then it was no image's fault
             raise
-        return _detect(model, readable, dataset, batch_size)
+        return _detect(model, readable, dataset, category_ids, batch_size)
     return [
         entry
         for record, detections in zip(records, found, strict=True)
-        for entry in detections.to_coco(record.image_id, dataset.category_ids)
+        for entry in detections.to_coco(record.image_id, category_ids)
     ]
 
 
@@ -214,10 +247,19 @@ def _check_results(results, ground_truth, kinds):
     if isinstance(kinds, str) or not set(kinds) <= {"box", "mask"}:
         raise ValueError(f"kinds must be a list of 'box' and 'mask', got {kinds!r}.")
     known = set(ground_truth.getImgIds())
+    names = {key: category.get("name") for key, category in ground_truth.cats.items()}
     for index, result in enumerate(results):
         if result["image_id"] not in known:
             raise ValueError(
                 f"results[{index}] is of image {result['image_id']!r}, which the annotations lack."
+            )
+        category, name = result["category_id"], result.get("category_name")
+        if category not in names or name not in (None, names[category]):
+            named = "" if name is None else f" {name!r}"
+            raise ValueError(
+                f"results[{index}] is of category {category!r}{named}, which the annotations lack; "
+                f"they have {_listed([f'{i} {name!r}' for i, name in names.items()])}. Write "
+                "results with Detections.to_coco(image_id, dataset.category_ids)."
             )
         if "mask" in kinds and "segmentation" not in result:
             raise ValueError(f"results[{index}] has no segmentation: evaluate kinds=('box',).")

@@ -2,6 +2,7 @@
 
 import csv
 import math
+import types
 
 import keras
 import numpy as np
@@ -25,6 +26,7 @@ def calls(monkeypatch):
 
     monkeypatch.setattr(callbacks, "run_coco_eval", lambda *call, verbose: calls.append(call))
     monkeypatch.setattr(callbacks, "figures", figures)
+    monkeypatch.setattr(callbacks, "match_classes", lambda *_: None)
     return calls
 
 
@@ -109,3 +111,15 @@ def test_table_is_printed_if_wanted(calls, capsys, keras_verbose):
 def test_every_must_be_positive():
     with pytest.raises(ValueError, match="every must be at least 1 epoch, got 0"):
         CocoEvaluation(DATASET, every=0)
+
+
+def test_other_classes_are_refused_before_training():
+    """Not after the first epoch, which may take a day."""
+    config = types.SimpleNamespace(num_classes=2, class_names=("cat", "dog"))
+    dataset = types.SimpleNamespace(
+        class_names=("dog", "eel"), category_ids=(1, 2), source="v.json"
+    )
+    evaluation = CocoEvaluation(dataset)
+    evaluation.set_model(types.SimpleNamespace(config=config))
+    with pytest.raises(ValueError, match=r"v.json has classes .* eel.* It lacks .* cat"):
+        evaluation.on_train_begin()

@@ -84,7 +84,10 @@ class PerfectModel:
 
     def __init__(self, dataset, mask=True):
         self.config = types.SimpleNamespace(
-            num_classes=len(dataset.category_ids), mask=mask, box_detections_per_image=100
+            num_classes=len(dataset.category_ids),
+            class_names=dataset.class_names,
+            mask=mask,
+            box_detections_per_image=100,
         )
         self.dataset = dataset
         self.indices = {record.path: i for i, record in enumerate(dataset.records)}
@@ -233,7 +236,7 @@ def test_max_images_leaves_the_others_out(dataset):
 
 def test_number_of_classes_must_agree(dataset):
     model = PerfectModel(dataset)
-    model.config.num_classes = 3
+    model.config.num_classes, model.config.class_names = 3, ()
     with pytest.raises(ValueError, match="The dataset has 80 classes, the model num_classes=3"):
         evaluate(model, dataset)
 
@@ -305,3 +308,59 @@ def test_ap_is_the_area_under_the_precision_curves(dataset, iou, name):
         area = np.mean([curve.mean() for curve in curves.values()])
         assert 0.3 < area < 0.9
         assert area == pytest.approx(figures(evaluations)[f"{kind}_{name}"])
+
+
+class ReorderedModel(PerfectModel):
+    """Its classes are those of the dataset, from the last to the first."""
+
+    def __init__(self, dataset):
+        super().__init__(dataset)
+        self.config.class_names = dataset.class_names[::-1]
+
+    def _found(self, example):
+        last = self.config.num_classes - 1
+        return super()._found({**example, "class_ids": last - example["class_ids"]})
+
+
+def test_classes_in_another_order_are_matched_by_name(dataset):
+    figures = evaluate(ReorderedModel(dataset), dataset, verbose=0, max_images=6)
+    assert figures["box_ap"] == pytest.approx(1.0)
+    assert figures["mask_ap"] > 0.8
+
+
+def test_without_names_the_order_counts(dataset):
+    model = PerfectModel(dataset)
+    model.config.class_names = ()
+    assert evaluate(model, dataset, verbose=0, max_images=6)["box_ap"] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (
+            ("cat", "dog"),
+            r"v.json has classes that the model does not know: eel\. Open it with class_names=model"
+            r".* It lacks classes of the model: cat\. Add them to its categories",
+        ),
+        (("dog",), r"v.json has classes that the model does not know: eel\. Open it"),
+        (("eel", "cat", "dog"), r"v.json lacks classes of the model: cat\. Add them"),
+    ],
+)
+def test_other_classes_are_named(names, message):
+    data = types.SimpleNamespace(class_names=("dog", "eel"), category_ids=(3, 7), source="v.json")
+    config = types.SimpleNamespace(num_classes=len(names), class_names=names)
+    with pytest.raises(ValueError, match=message):
+        evaluate(types.SimpleNamespace(config=config), data, verbose=0)
+
+
+def test_results_of_other_categories_are_named():
+    """Class ids from 0 for category ids, and names that say that another class is meant."""
+    ground_truth, results = one_object(np.ones((20, 20), np.uint8), [0, 0, 20, 20])
+    known = r"they have 3 'thing'\. Write results with Detections.to_coco\(image_id, dataset.cat"
+    with pytest.raises(ValueError, match=rf"results\[0\] is of category 0, which .*; {known}"):
+        evaluate_results([results[0] | {"category_id": 0}], ground_truth)
+    named = results[0] | {"category_name": "cat"}
+    with pytest.raises(ValueError, match=rf"results\[0\] is of category 3 'cat', .*; {known}"):
+        evaluate_results([named], ground_truth)
+    named["category_name"] = "thing"
+    assert evaluate_results([named], ground_truth)["mask_ap"] == pytest.approx(1.0)
