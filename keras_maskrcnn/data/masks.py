@@ -3,6 +3,7 @@
 Cut out, they take no more memory in a larger image.
 """
 
+import re
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,9 @@ import tensorflow as tf
 from pycocotools import mask as coco_mask
 
 from keras_maskrcnn.data.records import Box, Record
+
+# Numbers of five bits a character; all but the last character of a number have the sixth bit too.
+RLE_COUNTS = re.compile(rb"(?:[P-o]{0,6}[0-O])*")
 
 
 def crop_masks(masks, boxes, size: int = 112):
@@ -128,19 +132,35 @@ def decode_rle(rle: dict[str, Any], height: int, width: int) -> np.ndarray:
     Raises:
         ValueError: Its size or the sum of its runs is not that of the image.
     """
-    if list(rle.get("size", ())) != [height, width]:
-        raise ValueError(f"the RLE is of size {rle.get('size')}, the image {[height, width]}")
-    counts = rle.get("counts")
-    if isinstance(counts, list):
-        if sum(counts) != height * width or min(counts, default=0) < 0:
-            raise ValueError(f"the RLE's runs add up to {sum(counts)}, not {height * width}")
-        rle = coco_mask.frPyObjects(rle, height, width)
-    elif not isinstance(counts, str | bytes):
-        raise ValueError(f"the RLE's counts must be a string or a list, got {counts!r}")
+    compressed = compressed_rle(rle, height, width)
     try:
-        return coco_mask.decode(rle)
+        return coco_mask.decode(compressed)
     except ValueError as error:
         raise ValueError(f"the RLE cannot be decoded: {error}") from error
+
+
+def compressed_rle(rle: dict[str, Any], height: int, width: int) -> dict[str, Any]:
+    """A COCO RLE as pycocotools takes it; the runs of one that was compressed are not added up.
+
+    Raises:
+        ValueError: It is of another size than the image, or it has no runs that can be read.
+    """
+    size = rle.get("size")
+    if not isinstance(size, list | tuple) or list(size) != [height, width]:
+        raise ValueError(f"the RLE is of size {size}, the image {[height, width]}")
+    counts = rle.get("counts")
+    if isinstance(counts, list):
+        if not all(isinstance(count, int) and count >= 0 for count in counts):
+            raise ValueError("the RLE's runs must be whole numbers from 0 up")
+        if sum(counts) != height * width:
+            raise ValueError(f"the RLE's runs add up to {sum(counts)}, not {height * width}")
+        return coco_mask.frPyObjects(rle, height, width)
+    if not isinstance(counts, str | bytes):
+        raise ValueError(f"the RLE's counts must be a string or a list, got {counts!r:.80}")
+    # pycocotools reads on behind the end of a string that stops within a number.
+    if not RLE_COUNTS.fullmatch(counts.encode() if isinstance(counts, str) else counts):
+        raise ValueError(f"the RLE's counts are not those of a compressed RLE: {counts!r:.80}")
+    return rle
 
 
 def broken_masks(record: Record) -> dict[int, str]:

@@ -89,11 +89,13 @@ class Problem:
         where: The file, and the image or annotation in it.
         what: What is wrong with it.
         lost: What cannot be used for it; None where it was mended.
+        annotation_id: Of the object that was mended.
     """
 
     where: str
     what: str
     lost: Lost | None = None
+    annotation_id: int | str | None = None
 
     def __str__(self) -> str:
         # Errors of files begin with the file already.

@@ -15,16 +15,16 @@ SIZE = 64
 BROKEN_ANNOTATIONS = {
     "unknown category": {"category_id": 4},
     "unknown image": {"image_id": 9999},
-    "empty box": {"bbox": [2, 2, 0, 10]},
-    "box outside": {"bbox": [90, 2, 10, 10]},
-    "NaN box": {"bbox": [2, 2, float("nan"), 4]},
+    "empty box": {"bbox": [2, 2, 0, 10], "segmentation": None},
+    "box outside": {"bbox": [90, 2, 10, 10], "segmentation": None},
+    "NaN box": {"bbox": [2, 2, float("nan"), 4], "segmentation": None},
     "broken polygon": {"segmentation": [[1, 1, 5, 5]]},
     "RLE of another size": {"segmentation": {"size": [9, 9], "counts": [81]}},
     "RLE of wrong runs": {"segmentation": {"size": [SIZE, SIZE], "counts": [81]}},
     "no mask": {"segmentation": []},
 }
 BROKEN_ENTRIES = {
-    "image without a size": {"height": None},
+    "image of a wrong size": {"height": 0},
     "image without a name": {"file_name": 7},
 }
 BROKEN_FILES = {
@@ -129,7 +129,7 @@ def test_a_tenth_broken_goes_on(folder, config):
 
 
 def test_annotations_of_images_that_are_left_out_go_with_them(folder):
-    path = write_set(folder, 60, entries=[{"height": -1}, {"height": "9"}, {"id": 59}])
+    path = write_set(folder, 60, entries=[{"height": -1}, {"height": "tall"}, {"id": 59}])
     dataset = km.data.CocoDataset(path, folder)
     assert dataset.broken() == {"image": (3, 60), "annotation": (1, 58)}  # image 12 has no entry
     report = dataset.problem_report()

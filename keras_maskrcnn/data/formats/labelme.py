@@ -17,6 +17,7 @@ from collections.abc import Sequence
 import numpy as np
 import PIL.Image
 
+from keras_maskrcnn.data.formats.shared.finding import ImageFinder, files_by_stem, is_picture
 from keras_maskrcnn.data.formats.shared.grouping import (
     DrawnImage,
     choose_classes,
@@ -25,20 +26,27 @@ from keras_maskrcnn.data.formats.shared.grouping import (
     labels_of,
 )
 from keras_maskrcnn.data.formats.shared.json_files import outer_keys, read_json
-from keras_maskrcnn.data.formats.shared.placing import full_mask, place_images, without_crowds
-from keras_maskrcnn.data.images import image_size
+from keras_maskrcnn.data.formats.shared.placing import (
+    check_class_names,
+    full_mask,
+    place_images,
+    without_crowds,
+)
+from keras_maskrcnn.data.formats.shared.values import class_name
+from keras_maskrcnn.data.images import encoded_image_size, image_size
 from keras_maskrcnn.data.masks import decode_mask, encode_mask
 from keras_maskrcnn.data.outlines import ellipse_polygon, rectangle_polygon
 from keras_maskrcnn.data.records import AnnotatedImages, Contents, Problem
 
 NAME = "labelme"
 KEYS = ("shapes", "imagePath", "imageData")
+NO_CLASSES = ("__ignore__", "_background_")  # LabelMe's own words for what is no object
 LAYOUT = f"a folder of a JSON file an image, of {' and '.join(KEYS[:2])}"
 
 
 def recognise(path: pathlib.Path, images: pathlib.Path | None) -> pathlib.Path | None:
     """The folder, if one of its JSON files has LabelMe's keys."""
-    found = any(outer_keys(file)[0].intersection(KEYS) for file in path.glob("*.json"))
+    found = any(outer_keys(file)[0].intersection(KEYS) for file in _json_files(path))
     return path if found else None
 
 
@@ -50,9 +58,10 @@ def read(
     """What a folder of LabelMe files holds.
 
     Polygons, rectangles, circles, oriented rectangles and masks become objects; shapes of one
-    label and one `group_id` are the parts of one. Points and lines are left out and listed. The
-    images are the files that `imagePath` names; pictures inside of the JSON file (`imageData`) are
-    not used.
+    label and one `group_id` are the parts of one. Points and lines are left out and listed, the
+    labels `__ignore__` and `_background_` mean no object. The image is the file that `imagePath`
+    names, else one that is called as the JSON file is, else the picture in it (`imageData`), which
+    is kept in memory.
 
     Args:
         path: The folder of the `*.json` files.
@@ -66,26 +75,41 @@ def read(
     folder = pathlib.Path(path)
     if not folder.is_dir():
         raise FileNotFoundError(f"There is no folder {folder}.")
-    files = sorted(folder.glob("*.json"))
+    files = _json_files(folder)
     if not files:
         raise ValueError(f"{folder} holds no LabelMe file (*.json).")
     problems: list[Problem] = []
-    drawn = []
+    pictures = folder if images is None else pathlib.Path(images)
+    stems = files_by_stem(pictures)
+    contents = {}
     for file in files:
         try:
-            image, size, shapes = _read_file(file, images)
-        except (ValueError, OSError, TypeError) as error:
+            contents[file] = _read_file(file, pictures, stems)
+        except (ValueError, OSError) as error:
+            problems.append(Problem(str(file), f"{error}; the image is left out", "image"))
+    finder = ImageFinder([pictures], [content["imagePath"] for content in contents.values()])
+    drawn = []
+    for file, content in contents.items():
+        try:
+            path, encoded = _picture(file, content, finder, stems)
+            size = _size(content, path, encoded)
+        except (ValueError, OSError) as error:
             problems.append(Problem(str(file), f"{error}; the image is left out", "image"))
         else:
             where = f"{file}:"
-            objects = group_shapes(shapes, "shapes", where, _describe, problems)
-            drawn.append(DrawnImage(where, file.name, image, size, objects))
+            objects = group_shapes(content["shapes"], "shapes", where, _describe, problems)
+            drawn.append(DrawnImage(where, file.name, path, size, objects, encoded))
     class_names = choose_classes(labels_of(drawn), class_names, folder)
     return contents_of(drawn, class_names, _segmentation, problems)
 
 
 def write(dataset: AnnotatedImages, folder: pathlib.Path, link_images: bool) -> dict[str, int]:
-    """Writes a JSON file beside each image, and returns what they cannot hold."""
+    """Writes a JSON file beside each image, and returns what they cannot hold.
+
+    Raises:
+        ValueError: A class has a name that LabelMe takes for none.
+    """
+    check_class_names(dataset.class_names, "LabelMe's files", NO_CLASSES)
     losses: Counter = Counter()
     for record, name in place_images(dataset.records, folder, link_images):
         shapes = []
@@ -110,28 +134,65 @@ def write(dataset: AnnotatedImages, folder: pathlib.Path, link_images: bool) -> 
     return +losses
 
 
-def _read_file(file, images):
-    """The image's path and size (height, width), and the shapes of a LabelMe file."""
+def _json_files(folder):
+    return sorted(file for file in folder.glob("*.json") if not file.name.startswith("."))
+
+
+def _read_file(file, folder, stems):
+    """The content of a LabelMe file, without `imageData` where there is a file of the image."""
     content = read_json(file)
     if not isinstance(content, dict) or not isinstance(content.get("shapes"), list):
         raise ValueError("not a LabelMe file: it has no list 'shapes'")
-    if not isinstance(content.get("imagePath"), str):
+    name = content.get("imagePath")
+    if not isinstance(name, str):
         raise ValueError("not a LabelMe file: it has no 'imagePath'")
-    name = content["imagePath"].replace("\\", "/")  # written on Windows
-    path = file.parent / name if images is None else pathlib.Path(images, os.path.basename(name))
-    if not path.is_file():
-        raise ValueError(f"there is no image file {path}")
+    path = folder / name.replace("\\", "/")
+    if (path.is_file() and is_picture(path.name)) or len(stems.get(file.stem, ())) == 1:
+        content["imageData"] = None  # those of many files would fill the memory
+    return content
+
+
+def _picture(file, content, finder, stems):
+    """The path of an image, and its bytes where they are in the LabelMe file only."""
+    name = content["imagePath"]
+    path = finder.find(name)
+    if path is not None and is_picture(os.path.basename(path)):
+        return path, None
+    same_stem = stems.get(file.stem, ())
+    if len(same_stem) == 1:
+        return same_stem[0], None
+    if not content.get("imageData"):
+        what = f"there is no image file {finder.describe(name)}"
+        raise ValueError(
+            f"{f'{path} is no image' if path else what}; nor is there another one of the stem "
+            f"{file.stem}, nor imageData"
+        )
+    return _embedded(file, content["imageData"])
+
+
+def _embedded(file, text):
+    """The bytes of the picture in a LabelMe file, and the path that its file would have."""
+    try:
+        data = base64.b64decode(text)
+        with PIL.Image.open(io.BytesIO(data)) as picture:
+            suffix = picture.format.lower()
+    except (binascii.Error, TypeError, ValueError, OSError, SyntaxError) as error:
+        raise ValueError(f"its imageData is no picture in base64: {error}") from error
+    return os.fspath(file.with_suffix(f".{suffix}")), data
+
+
+def _size(content, path, encoded):
+    """The height and width of an image, from its header where the file does not say."""
     size = content.get("imageHeight"), content.get("imageWidth")
-    if not all(type(side) is int and side > 0 for side in size):
-        size = image_size(path)
-    return os.fspath(path), size, content["shapes"]
+    if all(type(side) is int and side > 0 for side in size):
+        return size
+    return image_size(path) if encoded is None else encoded_image_size(encoded, path)
 
 
 def _describe(shape):
-    """The label of a shape, and the group of the object that it is a part of."""
-    if not isinstance(shape.get("label"), str) or not shape["label"]:
-        raise ValueError("has no label")
-    return shape["label"], shape.get("group_id")
+    """The label of a shape, and the group of the object that it is a part of; None if of none."""
+    label = class_name(shape.get("label"), "label")
+    return None if label in NO_CLASSES else (label, shape.get("group_id"))
 
 
 def _segmentation(shapes, size):

@@ -12,15 +12,15 @@ from collections.abc import Sequence
 import numpy as np
 import PIL.Image
 
+from keras_maskrcnn.data.formats.shared.finding import files_by_stem, is_picture, only_file
 from keras_maskrcnn.data.formats.shared.numbered import (
-    images_by_stem,
     in_threads,
     instance_of,
     number_pixels,
     objects_of,
+    read_mask,
 )
 from keras_maskrcnn.data.formats.shared.placing import place_images
-from keras_maskrcnn.data.images import read_numbers
 from keras_maskrcnn.data.records import AnnotatedImages, Contents, Problem, Record
 
 NAME = "mask-png"
@@ -63,28 +63,26 @@ def read(
             f"{masks}: mask PNGs know one class, but {len(class_names)} are expected: "
             f"{', '.join(class_names)}."
         )
-    pictures, pngs = images_by_stem(folder), images_by_stem(masks)
+    pictures, pngs = files_by_stem(folder), files_by_stem(masks)
     if not pictures:
         raise ValueError(f"{folder} holds no image.")
 
     def read_objects(stem):
         try:
-            path = pngs.get(stem) or pngs.get(f"{stem}_mask")
-            if path is None:
-                raise ValueError(f"{masks} holds no {stem}.png")
-            return _objects(path, stem)
+            only_file(pictures[stem])
+            return _objects(_mask_path(stem, masks, pngs), stem)
         except (ValueError, OSError) as error:
             return error
 
     problems: list[Problem] = []
     records = []
-    found_objects = in_threads(read_objects, pictures)
-    pairs = zip(pictures.values(), found_objects, strict=True)
-    for number, (path, found) in enumerate(pairs, 1):
+    pairs = zip(pictures.items(), in_threads(read_objects, pictures), strict=True)
+    for number, ((_, paths), found) in enumerate(pairs, 1):
         if isinstance(found, Exception):
-            problems.append(Problem(path, f"{found}; the image is left out", "image"))
+            what = f"{found}; the image is left out"
+            problems += [Problem(path, what, "image") for path in paths]
         else:
-            records.append(Record(number, path, *found))
+            records.append(Record(number, paths[0], *found))
     return Contents(records, class_names, problems)
 
 
@@ -102,16 +100,27 @@ def write(dataset: AnnotatedImages, folder: pathlib.Path, link_images: bool) -> 
     return +losses
 
 
+def _mask_path(stem, masks, pngs):
+    """The PNG of the image of a stem, or the folder of its PNGs."""
+    files = pngs.get(stem) or pngs.get(f"{stem}_mask")
+    if files:
+        return only_file(files)
+    if (masks / stem).is_dir():
+        return os.path.join(masks, stem)
+    raise ValueError(f"{masks} holds no {stem}.png")
+
+
 def _objects(path, stem):
     """Height, width and instances of a mask PNG or of a folder of them."""
     if not os.path.isdir(path):
-        numbers = read_numbers(path)
+        numbers = read_mask(path)
         instances = [
             instance_of(numbers == number, 0, f"{stem} object {number}")
             for number in objects_of(numbers)
         ]
         return (*numbers.shape, tuple(instances))
-    masks = {name: read_numbers(os.path.join(path, name)) > 0 for name in sorted(os.listdir(path))}
+    names = sorted(name for name in os.listdir(path) if is_picture(name))
+    masks = {name: read_mask(os.path.join(path, name)) > 0 for name in names}
     shapes = {mask.shape for mask in masks.values()}
     if len(shapes) != 1:
         raise ValueError(f"{path} must hold PNGs of one size, found {sorted(shapes)}")

@@ -188,7 +188,7 @@ def _write_shard(dataset, records, number, path, mask_size):
         for record in itertools.islice(records, number):
             record = _with_usable_masks(record, dataset)
             try:
-                image = pathlib.Path(record.path).read_bytes()
+                image = record.encoded or pathlib.Path(record.path).read_bytes()
                 pixels = load_image(dataclasses.replace(record, encoded=image))
             except (ValueError, OSError) as error:
                 dataset.note(record.path, f"{error}; the image is left out", lost="image")

@@ -13,6 +13,7 @@ import pathlib
 from collections import Counter
 from collections.abc import Sequence
 
+from keras_maskrcnn.data.formats.shared.finding import ImageFinder
 from keras_maskrcnn.data.formats.shared.grouping import (
     DrawnImage,
     choose_classes,
@@ -21,7 +22,13 @@ from keras_maskrcnn.data.formats.shared.grouping import (
     labels_of,
 )
 from keras_maskrcnn.data.formats.shared.json_files import outer_keys, read_json
-from keras_maskrcnn.data.formats.shared.placing import full_mask, place_images, without_crowds
+from keras_maskrcnn.data.formats.shared.placing import (
+    check_class_names,
+    full_mask,
+    place_images,
+    without_crowds,
+)
+from keras_maskrcnn.data.formats.shared.values import class_name, flag
 from keras_maskrcnn.data.images import image_size
 from keras_maskrcnn.data.outlines import (
     ellipse_polygon,
@@ -75,10 +82,12 @@ def read(
     describe = functools.partial(_describe, attribute=attribute)
     problems: list[Problem] = []
     drawn = []
+    names = (entry.get("filename") for entry in entries.values() if isinstance(entry, dict))
+    finder = ImageFinder([folder], (name for name in names if isinstance(name, str)))
     for key, entry in entries.items():
         where = f"{source}: {key}"
         try:
-            image = _image_path(entry, folder)
+            image = _image_path(entry, finder)
             size, regions = image_size(image), _regions(entry)
         except (ValueError, OSError, TypeError) as error:
             problems.append(Problem(where, f"{error}; the image is left out", "image"))
@@ -90,7 +99,12 @@ def read(
 
 
 def write(dataset: AnnotatedImages, folder: pathlib.Path, link_images: bool) -> dict[str, int]:
-    """Writes `via_region_data.json` beside the images, and returns what it cannot hold."""
+    """Writes `via_region_data.json` beside the images, and returns what it cannot hold.
+
+    Raises:
+        ValueError: A class has a name that is not read again.
+    """
+    check_class_names(dataset.class_names, "a VIA file")
     losses: Counter = Counter()
     entries = {}
     for record, name in place_images(dataset.records, folder, link_images):
@@ -129,12 +143,12 @@ def _entries(path):
     return content
 
 
-def _image_path(entry, folder):
+def _image_path(entry, finder):
     if not isinstance(entry, dict) or not isinstance(entry.get("filename"), str):
         raise ValueError("has no filename")
-    path = os.fspath(folder / entry["filename"])
-    if not os.path.isfile(path):
-        raise ValueError(f"there is no image file {path}")
+    path = finder.find(entry["filename"])
+    if path is None:
+        raise ValueError(f"there is no image file {finder.describe(entry['filename'])}")
     return path
 
 
@@ -172,13 +186,11 @@ def _describe(region, attribute):
         return ONLY_CLASS, attributes.get(GROUP)
     value = attributes.get(attribute)
     if isinstance(value, dict):  # of a checkbox: the options and whether they are chosen
-        chosen = [option for option, is_chosen in value.items() if is_chosen]
+        chosen = [option for option in value if flag(value[option], f"{attribute} {option}")]
         if len(chosen) != 1:
             raise ValueError(f"{attribute!r} must have one option, it has {len(chosen)}")
         value = chosen[0]
-    if not isinstance(value, str) or not value.strip():
-        raise ValueError(f"has no {attribute!r}")
-    return value.strip(), attributes.get(GROUP)
+    return class_name(value, repr(attribute)), attributes.get(GROUP)
 
 
 def _polygons(regions, size):

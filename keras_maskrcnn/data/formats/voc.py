@@ -14,15 +14,16 @@ from collections.abc import Sequence
 import numpy as np
 import PIL.Image
 
+from keras_maskrcnn.data.formats.shared.finding import files_by_stem, only_file
 from keras_maskrcnn.data.formats.shared.numbered import (
-    images_by_stem,
     in_threads,
     instance_of,
     number_pixels,
     objects_of,
+    read_mask,
 )
-from keras_maskrcnn.data.formats.shared.placing import place_images
-from keras_maskrcnn.data.images import read_numbers
+from keras_maskrcnn.data.formats.shared.placing import check_class_names, place_images
+from keras_maskrcnn.data.formats.shared.text_files import read_text
 from keras_maskrcnn.data.records import AnnotatedImages, Contents, Problem, Record
 
 NAME = "voc"
@@ -58,8 +59,9 @@ def read(
             that have a PNG in `SegmentationObject`.
         images: The folder of the images; `JPEGImages` if None.
         class_names: The classes to keep, in the order of their class ids; all if None. Pixel
-            value 1, 2, ... is the first, second, ... line of `<root>/class_names.txt` (lines like
-            `_background_` do not count), or of VOC's twenty classes where there is no such file.
+            value 1, 2, ... is the first, second, ... line of `<root>/class_names.txt` (`__ignore__`
+            and `_background_` at its beginning do not count), or of VOC's twenty classes where
+            there is no such file.
 
     Raises:
         FileNotFoundError: A folder or the split is missing.
@@ -68,9 +70,9 @@ def read(
     path = pathlib.Path(path)
     root = path.parents[2] if _is_split(path) else path
     folder = root / "JPEGImages" if images is None else pathlib.Path(images)
-    pictures = images_by_stem(folder)
+    pictures = files_by_stem(folder)
     objects = root / "SegmentationObject"
-    names = _split(path) if _is_split(path) else list(images_by_stem(objects))
+    names = _split(path) if _is_split(path) else list(files_by_stem(objects))
     if not names:
         raise ValueError(f"{objects} holds no PNG.")
     known = _known_classes(root)
@@ -84,7 +86,7 @@ def read(
         try:
             if name not in pictures:
                 raise ValueError(f"{folder} holds no image {name}")
-            return _objects(root, name, class_ids)
+            return only_file(pictures[name]), *_objects(root, name, class_ids)
         except (ValueError, OSError) as error:
             return error
 
@@ -96,9 +98,9 @@ def read(
             where = str(objects / f"{name}.png")
             problems.append(Problem(where, f"{found}; the image is left out", "image"))
         else:
-            size, instances, noted = found
+            picture, size, instances, noted = found
             problems += noted
-            records.append(Record(number, pictures[name], *size, instances))
+            records.append(Record(number, picture, *size, instances))
     return Contents(records, class_names, problems)
 
 
@@ -106,8 +108,10 @@ def write(dataset: AnnotatedImages, folder: pathlib.Path, link_images: bool) -> 
     """Writes the folders, `class_names.txt` and the split `all`; returns what they cannot hold.
 
     Raises:
-        ValueError: There are more classes than PNGs can number.
+        ValueError: There are more classes than PNGs can number, or one has a name that no line
+            can hold.
     """
+    check_class_names(dataset.class_names, "VOC's class_names.txt")
     if len(dataset.class_names) > MOST_OBJECTS:
         raise ValueError(
             f"VOC's PNGs number at most {MOST_OBJECTS} classes, got {len(dataset.class_names)}."
@@ -144,7 +148,7 @@ def _is_split(path):
 
 
 def _split(path):
-    names = [line.split()[0] for line in path.read_text(encoding="utf-8").splitlines() if line]
+    names = [line.split()[0] for line in read_text(path).splitlines() if line.strip()]
     if not names:
         raise ValueError(f"{path} names no image.")
     return names
@@ -155,15 +159,19 @@ def _known_classes(root):
     path = root / "class_names.txt"
     if not path.is_file():
         return VOC_CLASSES
-    lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-    return tuple(line for line in lines if line and line.strip("_") not in ("background", "ignore"))
+    lines = [line.strip() for line in read_text(path).splitlines() if line.strip()]
+    # Only at the beginning: further down they are classes, whose pixels have numbers of their own.
+    for word in ("ignore", "background"):
+        if lines and lines[0].strip("_") == word:
+            del lines[0]
+    return tuple(lines)
 
 
 def _objects(root, name, class_ids):
     """Height and width of an image, the instances of its PNGs, and their problems."""
     path = root / "SegmentationObject" / f"{name}.png"
-    numbers = read_numbers(path)
-    classes = read_numbers(root / "SegmentationClass" / f"{name}.png")
+    numbers = read_mask(path)
+    classes = read_mask(root / "SegmentationClass" / f"{name}.png")
     if numbers.shape != classes.shape:
         raise ValueError(f"it is {numbers.shape}, SegmentationClass/{name}.png {classes.shape}")
     instances, problems = [], []

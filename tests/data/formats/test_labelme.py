@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from keras_maskrcnn.data import Dataset
+from keras_maskrcnn.data import Dataset, convert, open_dataset
 from keras_maskrcnn.data.masks import decode_mask
 
 SQUARE = {"label": "cat", "points": [[2, 2], [12, 2], [12, 12], [2, 12]], "shape_type": "polygon"}
@@ -144,7 +144,7 @@ def test_bad_shapes_are_left_out_and_listed(tmp_path, change, message):
         ("[]", "not a LabelMe file: it has no list 'shapes'"),
         ('{"shapes": []}', "it has no 'imagePath'"),
         ('{"shapes": [], "imagePath": "no.png"}', "there is no image file"),
-        ('{"shapes": [], "imagePath": "b.json"}', "not an image, or a broken one"),
+        ('{"shapes": [], "imagePath": "b.json"}', "b.json is no image; nor is there another one"),
     ],
 )
 def test_bad_files_are_left_out_and_listed(tmp_path, text, message):
@@ -162,3 +162,93 @@ def test_folders_that_are_none(tmp_path):
         Dataset.from_labelme(tmp_path / "none")
     with pytest.raises(ValueError, match="holds no LabelMe file"):
         Dataset.from_labelme(tmp_path)
+
+
+@pytest.mark.parametrize("label", ["__ignore__", "_background_"])
+def test_labelmes_own_words_are_no_classes(tmp_path, label):
+    write(tmp_path, SQUARE, {**SQUARE, "label": label})
+    dataset = Dataset.from_labelme(tmp_path)
+    assert dataset.class_names == ("cat",)
+    assert [i.annotation_id for i in dataset.records[0].instances] == ["a.json shapes[0]"]
+    assert dataset.problems == []
+
+
+def test_blanks_around_a_label_do_not_count_and_numbers_are_texts(tmp_path):
+    write(tmp_path, SQUARE, {**SQUARE, "label": " cat "}, {**SQUARE, "label": 7})
+    dataset = Dataset.from_labelme(tmp_path)
+    assert dataset.class_names == ("7", "cat")
+    assert [i.class_id for i in dataset.records[0].instances] == [1, 1, 0]
+    assert dataset.problems == []
+
+
+@pytest.mark.parametrize("name", ["../img/a.png", "..\\img\\a.png", "C:\\photos\\a.png"])
+def test_the_image_lies_beside_the_file(tmp_path, name):
+    write(tmp_path, SQUARE, imagePath=name)
+    dataset = Dataset.from_labelme(tmp_path)
+    assert dataset.records[0].path == str(tmp_path / "a.png")
+    assert dataset.problems == []
+
+
+def test_an_image_is_not_taken_for_two(tmp_path):
+    write(tmp_path, SQUARE, imagePath="x/a.png")
+    write(tmp_path, SQUARE, name="b", imagePath="y/a.png")
+    write(tmp_path, SQUARE, name="c")
+    (tmp_path / "b.png").unlink()
+    dataset = Dataset.from_labelme(tmp_path)
+    assert [record.path[-5:] for record in dataset.records] == ["a.png", "c.png"]
+    (problem,) = dataset.problems
+    assert problem.where == str(tmp_path / "b.json")
+    assert "there is no image file" in problem.what
+    assert "y/a.png" in problem.what
+
+
+def test_the_picture_in_the_file(tmp_path):
+    """As in LabelMe's tutorial: `imagePath` is the JSON file itself."""
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
+    write(tmp_path, SQUARE, imagePath="a.json", imageData=png(pixels), imageHeight=None)
+    (tmp_path / "a.png").unlink()
+    dataset = Dataset.from_labelme(tmp_path)
+    (record,) = dataset.records
+    assert (record.height, record.width, record.path) == (20, 30, str(tmp_path / "a.png"))
+    np.testing.assert_array_equal(record.read_image(), pixels[:, :, ::-1])
+    assert dataset.problems == []
+    for target in ("coco", "tfrecord"):
+        convert(dataset, target, tmp_path / target)
+        written = open_dataset(tmp_path / target)
+        np.testing.assert_array_equal(written.records[0].read_image(), pixels[:, :, ::-1])
+
+
+def test_the_picture_of_the_same_stem(tmp_path):
+    write(tmp_path, SQUARE, imagePath="a.json")
+    write(tmp_path, SQUARE, name="b", imagePath="elsewhere.png")
+    assert [r.path[-5:] for r in Dataset.from_labelme(tmp_path).records] == ["a.png", "b.png"]
+
+
+@pytest.mark.parametrize("data", ["no base64", png(np.zeros((2, 3), np.uint8))[:-60], 7, ["a"]])
+def test_a_picture_in_the_file_that_is_none(tmp_path, data):
+    write(tmp_path, SQUARE)
+    write(tmp_path, SQUARE, name="b", imageData=data, imageHeight=None)
+    (tmp_path / "b.png").unlink()
+    dataset = Dataset.from_labelme(tmp_path)
+    (problem,) = dataset.problems
+    assert (problem.where, problem.lost) == (str(tmp_path / "b.json"), "image")
+    assert "its imageData is no picture in base64" in problem.what
+
+
+def test_files_of_systems_are_read_past(tmp_path):
+    write(tmp_path, SQUARE)
+    for name in ("._a.json", ".DS_Store", "Thumbs.db"):
+        (tmp_path / name).write_bytes(b"\0\5\26\7")
+    dataset = open_dataset(tmp_path)
+    assert len(dataset) == 1
+    assert dataset.problems == []
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_byte_order_marks(tmp_path, encoding):
+    write(tmp_path, SQUARE)
+    text = (tmp_path / "a.json").read_text()
+    (tmp_path / "a.json").write_text(text, encoding=encoding)
+    dataset = open_dataset(tmp_path)
+    assert dataset.class_names == ("cat",)
+    assert dataset.problems == []

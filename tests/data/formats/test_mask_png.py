@@ -1,5 +1,6 @@
 import cv2
 import numpy as np
+import PIL.Image
 import pytest
 
 from keras_maskrcnn.data import Dataset
@@ -71,3 +72,45 @@ def test_folders_that_are_none(tmp_path, folders):
         Dataset.from_mask_pngs(tmp_path / "none", folders[1])
     with pytest.raises(ValueError, match="masks holds no image"):
         Dataset.from_mask_pngs(folders[1], folders[0])
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.png"])
+def test_masks_saved_as_jpeg_are_refused(folders, name):
+    images, masks = folders
+    cv2.imwrite(str(masks / "b.png"), numbers())
+    PIL.Image.fromarray(numbers(first=255)).save(masks / name, "JPEG", quality=75)
+    dataset = Dataset.from_mask_pngs(images, masks)
+    assert [record.path[-5] for record in dataset.records] == ["b"]
+    (problem,) = dataset.problems
+    assert (problem.where, problem.lost) == (str(images / "a.jpg"), "image")
+    assert f"{name}: a mask saved as JPEG" in problem.what
+    assert "save masks as PNG" in problem.what
+
+
+def test_files_of_systems_are_read_past(folders):
+    images, masks = folders
+    cv2.imwrite(str(masks / "a.png"), numbers())
+    (masks / "b").mkdir()
+    (images / ".ipynb_checkpoints").mkdir()
+    (images / "__MACOSX").mkdir()
+    cv2.imwrite(str(masks / "b/1.png"), numbers(second=0))
+    for folder in (images, masks, masks / "b"):
+        for name in (".DS_Store", "Thumbs.db", "desktop.ini", "._a.png", "notes.txt"):
+            (folder / name).write_bytes(b"\0\5\26\7")
+    dataset = Dataset.from_mask_pngs(images, masks)
+    assert [len(record.instances) for record in dataset.records] == [2, 1]
+    assert dataset.problems == []
+
+
+@pytest.mark.parametrize("folder", ["images", "masks"])
+def test_two_files_of_one_stem_are_listed(folders, folder):
+    for name in "ab":
+        cv2.imwrite(str(folders[1] / f"{name}.png"), numbers())
+    doubled = folders[0].parent / folder
+    cv2.imwrite(str(doubled / "a.bmp"), numbers())
+    dataset = Dataset.from_mask_pngs(*folders)
+    assert [record.path[-5] for record in dataset.records] == ["b"]
+    lost = [f"{folders[0]}/a.bmp", f"{folders[0]}/a.jpg"][folder == "masks" :]
+    assert [problem.where for problem in dataset.problems] == lost
+    assert f"{doubled}/a.bmp and {doubled}/a." in dataset.problem_report()
+    assert "rename all but one" in dataset.problem_report()

@@ -5,7 +5,7 @@ import cv2
 import numpy as np
 import pytest
 
-from keras_maskrcnn.data import Dataset
+from keras_maskrcnn.data import Dataset, open_dataset
 from keras_maskrcnn.data.masks import decode_mask
 
 POLYGON = {"name": "polygon", "all_points_x": [2, 12, 12, 2], "all_points_y": [2, 2, 12, 12]}
@@ -127,3 +127,37 @@ def test_files_that_are_none(tmp_path, text):
     (tmp_path / "via.json").write_text(text)
     with pytest.raises(ValueError, match=r"via.json: not a (JSON|VIA) file"):
         Dataset.from_via(tmp_path / "via.json")
+
+
+@pytest.mark.parametrize("chosen", [True, 1, "true", "1"])
+@pytest.mark.parametrize("other", [False, 0, "false", "0", None])
+def test_options_that_are_chosen(tmp_path, chosen, other):
+    path = write(tmp_path, region(kind={"dog": chosen, "cat": other}))
+    assert Dataset.from_via(path).class_names == ("dog",)
+
+
+def test_an_option_that_is_neither(tmp_path):
+    path = write(tmp_path, region(kind="cat"), region(kind={"dog": "perhaps"}))
+    assert "kind dog must be 0 or 1, got 'perhaps'" in Dataset.from_via(path).problem_report()
+
+
+def test_blanks_around_a_class_do_not_count_and_numbers_are_texts(tmp_path):
+    path = write(tmp_path, region(kind="cat"), region(kind=" cat "), region(kind=7))
+    dataset = Dataset.from_via(path)
+    assert dataset.class_names == ("7", "cat")
+    assert [i.class_id for i in dataset.records[0].instances] == [1, 1, 0]
+
+
+@pytest.mark.parametrize("name", ["photos/a.png", "..\\photos\\a.png", "C:\\photos\\a.png"])
+def test_the_image_lies_beside_the_file(tmp_path, name):
+    write(tmp_path)
+    entry = {"filename": name, "size": 9, "regions": [region()]}
+    (tmp_path / "via.json").write_text(json.dumps({"a": entry}))
+    (record,) = Dataset.from_via(tmp_path / "via.json").records
+    assert record.path == str(tmp_path / "a.png")
+
+
+def test_a_byte_order_mark(tmp_path):
+    path = write(tmp_path, region(kind="cat"))
+    path.write_text(path.read_text(), encoding="utf-8-sig")
+    assert open_dataset(path).class_names == ("cat",)

@@ -99,3 +99,54 @@ def test_bad_records_are_left_out_and_listed(tmp_path, pair):
 def test_folders_that_are_none(tmp_path):
     with pytest.raises(FileNotFoundError, match="JPEGImages"):
         Dataset.from_voc(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("lines", "names"),
+    [
+        ("__ignore__\n_background_\na\nb\n", ("a", "b")),
+        ("_background_\na\nb\n", ("a", "b")),
+        ("background\na\n", ("a",)),
+        ("a\nb\n", ("a", "b")),
+        ("_background_\na\nbackground\n__ignore__\n", ("a", "background", "__ignore__")),
+        ("_background_\n_background_\na\n", ("_background_", "a")),
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_lines_of_class_names(tmp_path, pair, lines, names, encoding):
+    write(tmp_path, "a", *pair)
+    (tmp_path / "class_names.txt").write_text(lines, encoding=encoding)
+    (tmp_path / "ImageSets/Segmentation").mkdir(parents=True)
+    (tmp_path / "ImageSets/Segmentation/all.txt").write_text("a\n \n", encoding=encoding)
+    assert Dataset.from_voc(tmp_path, "all").class_names == names
+
+
+def test_names_in_another_encoding(tmp_path, pair):
+    write(tmp_path, "a", *pair)
+    (tmp_path / "class_names.txt").write_text("\u72d7\n", encoding="gb18030")
+    with pytest.raises(
+        ValueError, match=r"class_names.txt: not a text in utf-8 .*, perhaps gb18030"
+    ):
+        Dataset.from_voc(tmp_path)
+
+
+def test_masks_saved_as_jpeg(tmp_path, pair):
+    write(tmp_path, "a", *pair)
+    PIL.Image.fromarray(pair[0]).save(tmp_path / "SegmentationObject/a.png", "JPEG")
+    with pytest.raises(ValueError, match=r"a.png: a mask saved as JPEG.*save masks as PNG"):
+        Dataset.from_voc(tmp_path)
+
+
+def test_files_of_systems_are_read_past_and_stems_are_told_apart(tmp_path, pair):
+    for name in "ab":
+        write(tmp_path, name, *pair)
+    for part in ("JPEGImages", "SegmentationObject", "SegmentationClass"):
+        for name in (".DS_Store", "Thumbs.db", "._a.png"):
+            (tmp_path / part / name).write_bytes(b"\0\5\26\7")
+    assert Dataset.from_voc(tmp_path).problems == []
+    PIL.Image.new("RGB", (30, 20)).save(tmp_path / "JPEGImages/b.png")
+    dataset = Dataset.from_voc(tmp_path)
+    assert len(dataset) == 1
+    (problem,) = dataset.problems
+    assert "b.jpg and " in problem.what
+    assert "b.png have one name but for the suffix" in problem.what

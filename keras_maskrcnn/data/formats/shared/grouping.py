@@ -22,6 +22,7 @@ class DrawnImage(NamedTuple):
         path: Of the image file.
         size: Its height and width in pixels.
         objects: The shapes of each object, as `group_shapes` gives them.
+        encoded: The bytes of the image file, where there is none at `path`.
     """
 
     where: str
@@ -29,13 +30,14 @@ class DrawnImage(NamedTuple):
     path: str
     size: tuple[int, int]
     objects: Objects
+    encoded: bytes | None = None
 
 
 def group_shapes(
     shapes: Iterable[Any],
     kind: str,
     where: str,
-    describe: Callable[[dict], tuple[str, Any]],
+    describe: Callable[[dict], tuple[str, Any] | None],
     problems: list[Problem],
 ) -> Objects:
     """Brings together the shapes that are the parts of one object.
@@ -45,7 +47,8 @@ def group_shapes(
         kind: The name of their list in the file.
         where: As in `DrawnImage`.
         describe: Gives the class of a shape, and what the parts of its object have in common, None
-            if it is alone; raises a ValueError if it has no class.
+            if it is alone; or None, if the shape stands for no object; raises a ValueError if it
+            has no class.
         problems: Gets the shapes that are left out.
     """
     objects: Objects = {}
@@ -54,7 +57,10 @@ def group_shapes(
         try:
             if not isinstance(shape, dict):
                 raise ValueError(f"must be an object, got {shape!r:.80}")
-            label, group = describe(shape)
+            described = describe(shape)
+            if described is None:
+                continue
+            label, group = described
             key = label, ("alone", index) if group is None else ("group", str(group))
             objects.setdefault(key, []).append((name, shape))
         except ValueError as error:
@@ -91,6 +97,34 @@ def choose_classes(
     return tuple(class_names)
 
 
+def choose_listed_classes(
+    listed: Iterable[str],
+    labels: set[str],
+    class_names: Sequence[str] | None,
+    source: str | os.PathLike,
+) -> tuple[str, ...]:
+    """The classes of a format that has a list of them; those that are missing there come last.
+
+    Args:
+        listed: The list, in its order.
+        labels: Those that occur.
+        class_names: Those to keep, in their order; all if None.
+        source: The file or folder, for the message.
+
+    Raises:
+        ValueError: One of `class_names` is neither listed nor occurs.
+    """
+    known = dict.fromkeys([*listed, *sorted(labels)])
+    if class_names is None:
+        return tuple(known)
+    unknown = [name for name in class_names if name not in known]
+    if unknown:
+        raise ValueError(
+            f"{os.fspath(source)}: no class {unknown[0]!r}; there are {', '.join(known)}."
+        )
+    return tuple(class_names)
+
+
 def contents_of(
     images: Iterable[DrawnImage],
     class_names: Sequence[str],
@@ -108,7 +142,14 @@ def contents_of(
     """
     class_ids = {name: i for i, name in enumerate(class_names)}
     records = [
-        Record(number, image.path, *image.size, _instances(image, class_ids, segment, problems))
+        Record(
+            image_id=number,
+            path=image.path,
+            height=image.size[0],
+            width=image.size[1],
+            instances=_instances(image, class_ids, segment, problems),
+            encoded=image.encoded,
+        )
         for number, image in enumerate(images, 1)
     ]
     return Contents(records, class_names, problems)
@@ -126,7 +167,7 @@ def _instances(image, class_ids, segment, problems) -> tuple[Instance, ...]:
                 "id": f"{image.name} {first}",
                 "segmentation": segment([shape for _, shape in shapes], image.size),
             }
-            mended = mender(problems, where)
+            mended = mender(problems, where, annotation["id"])
             instances.append(make_instance(annotation, class_ids[label], *image.size, mended))
         except (ValueError, TypeError, KeyError) as error:
             problems.append(Problem(where, f"{error}; it is left out", "annotation"))

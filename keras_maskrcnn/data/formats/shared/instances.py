@@ -1,15 +1,21 @@
 """From what a file says of an object to an `Instance`, checked."""
 
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 from pycocotools import mask as coco_mask
 
-from keras_maskrcnn.data.masks import decode_mask
+from keras_maskrcnn.data.formats.shared.values import flag
+from keras_maskrcnn.data.masks import compressed_rle
 from keras_maskrcnn.data.outlines import polygon_area
 from keras_maskrcnn.data.records import Instance, Problem
+
+# A box contradicts a segmentation if a side of it is more than so many pixels away and their
+# intersection over union is less. Of 852 objects of COCO the boxes are up to 1 pixel away, with at
+# least 0.94; a box [10, 10, 60, 50] whose last two numbers are a corner, not its sides, has 0.67.
+ROUNDED, LEAST_IOU = 1.5, 0.8
 
 
 def make_instance(
@@ -20,6 +26,9 @@ def make_instance(
     mended: Callable[[str], None],
 ) -> Instance:
     """An annotation in COCO's fields as an `Instance`.
+
+    The box is `bbox`, unless it is missing, cannot be used or contradicts the segmentation: then it
+    is that of the segmentation.
 
     Args:
         annotation: `segmentation`, `bbox` [x, y, width, height], `area`, `iscrowd`, `id`; what is
@@ -34,31 +43,29 @@ def make_instance(
         TypeError: A value of it is of a wrong type.
     """
     segmentation = _segmentation(annotation.get("segmentation"), height, width, mended)
-    box = annotation.get("bbox")
-    if box is None:
-        box = _box_of(segmentation, height, width)
-    x, y, w, h = _numbers(box, 4, "bbox")
-    if w <= 0 or h <= 0:
-        raise ValueError(f"the box [x, y, width, height] = {box} is empty or inverted")
-    clipped = (max(x, 0.0), max(y, 0.0), min(x + w, float(width)), min(y + h, float(height)))
-    if clipped[2] <= clipped[0] or clipped[3] <= clipped[1]:
-        raise ValueError(f"the box {box} lies outside the image of {width}x{height}")
-    if max(-x, -y, x + w - width, y + h - height) > 1.0:
-        mended(f"the box {box} reaches out of the image of {width}x{height}; it is clipped")
+    extent = None if segmentation is None else _extent(segmentation, height, width)
+    box = _box(annotation.get("bbox"), extent, height, width, mended)
+    if max(box) <= 1.0 and not isinstance(segmentation, dict):
+        raise ValueError(
+            f"the box {_text(box)} lies within the first pixel: coordinates must be pixels, not "
+            "shares of the image's sides"
+        )
     area = annotation.get("area")
     return Instance(
-        box=clipped,
+        box=box,
         class_id=class_id,
         segmentation=segmentation,
-        crowd=bool(annotation.get("iscrowd", 0)),
-        area=float(area) if area is not None else _area(segmentation, w * h),
+        crowd=flag(annotation.get("iscrowd"), "iscrowd"),
+        area=float(area) if area is not None else _area(segmentation, box),
         annotation_id=annotation.get("id"),
     )
 
 
-def mender(problems: list[Problem], where: str) -> Callable[[str], None]:
+def mender(
+    problems: list[Problem], where: str, annotation_id: int | str | None = None
+) -> Callable[[str], None]:
     """What `make_instance` calls for the annotation at `where`; it adds to `problems`."""
-    return lambda what: problems.append(Problem(where, what))
+    return lambda what: problems.append(Problem(where, what, annotation_id=annotation_id))
 
 
 def _segmentation(segmentation, height, width, mended):
@@ -66,11 +73,9 @@ def _segmentation(segmentation, height, width, mended):
     if segmentation is None or segmentation == []:
         return None
     if isinstance(segmentation, dict):
-        if list(segmentation.get("size", ())) != [height, width]:
-            raise ValueError(
-                f"the RLE is of size {segmentation.get('size')}, the image {[height, width]}"
-            )
         return segmentation
+    if isinstance(segmentation, list) and isinstance(segmentation[0], int | float):
+        segmentation = [segmentation]  # one polygon alone: VIA's export to COCO
     if not isinstance(segmentation, list):
         raise ValueError(f"segmentation must be polygons or an RLE, got {segmentation!r:.80}")
     usable = [_is_polygon(polygon) for polygon in segmentation]
@@ -98,26 +103,99 @@ def _numbers(values, length, name):
     return numbers
 
 
-def _box_of(segmentation, height, width):
-    """The box [x, y, width, height] around a segmentation."""
-    if segmentation is None:
-        raise ValueError("it has neither bbox nor segmentation")
+def _box(given, extent, height, width, mended):
+    """The box that is given, or that of the segmentation, which may be None; clipped."""
+    if given is None or given == []:
+        if extent is None:
+            raise ValueError("it has neither bbox nor segmentation")
+        return _noted(extent, _clipped(extent, height, width), height, width, mended)
+    try:
+        corners = _corners(given)
+        box = _clipped(corners, height, width)
+    except (ValueError, TypeError) as error:
+        if extent is None:
+            raise
+        own = _clipped(extent, height, width)
+        mended(f"{error}; the box of its segmentation is taken")
+        return own
+    if extent is not None and not _close(corners, extent):
+        own = _clipped(extent, height, width)
+        if _contradict(box, own):
+            mended(
+                f"the bbox {given} (x, y, width, height) contradicts its segmentation, which has "
+                f"x {own[0]:g} to {own[2]:g} and y {own[1]:g} to {own[3]:g}; the box of its "
+                "segmentation is taken"
+            )
+            return own
+    return _noted(corners, box, height, width, mended)
+
+
+def _corners(bbox):
+    x, y, w, h = _numbers(bbox, 4, "bbox")
+    if w <= 0 or h <= 0:
+        raise ValueError(f"the box [x, y, width, height] = {bbox} is empty or inverted")
+    return x, y, x + w, y + h
+
+
+def _clipped(corners, height, width):
+    x0, y0, x1, y1 = corners
+    box = (max(x0, 0.0), max(y0, 0.0), min(x1, float(width)), min(y1, float(height)))
+    if box[2] <= box[0] or box[3] <= box[1]:
+        raise ValueError(f"the box {_text(corners)} lies outside the image of {width}x{height}")
+    return box
+
+
+def _noted(corners, box, height, width, mended):
+    """The box, after it was said if much of it had to be clipped."""
+    if max(box[0] - corners[0], box[1] - corners[1], corners[2] - box[2], corners[3] - box[3]) > 1:
+        mended(
+            f"the box {_text(corners)} reaches out of the image of {width}x{height}; it is clipped"
+        )
+    return box
+
+
+def _text(corners):
+    x0, y0, x1, y1 = corners
+    return f"[x, y, width, height] = [{x0:g}, {y0:g}, {x1 - x0:g}, {y1 - y0:g}]"
+
+
+def _close(corners, others):
+    return all(abs(one - other) <= ROUNDED for one, other in zip(corners, others, strict=True))
+
+
+def _contradict(box, own):
+    """Whether a box lies elsewhere than that of the segmentation; both are clipped."""
+    if _close(box, own):
+        return False
+    width = min(box[2], own[2]) - max(box[0], own[0])
+    height = min(box[3], own[3]) - max(box[1], own[1])
+    shared = max(width, 0.0) * max(height, 0.0)
+    return shared < LEAST_IOU * (_size(box) + _size(own) - shared)
+
+
+def _size(box):
+    return (box[2] - box[0]) * (box[3] - box[1])
+
+
+def _extent(segmentation, height, width):
+    """The corners (x0, y0, x1, y1) of a segmentation."""
     if isinstance(segmentation, dict):
-        rows, columns = np.nonzero(decode_mask(segmentation, height, width))
-        if not len(rows):
-            raise ValueError("it has no bbox, and its mask is empty")
-        points = np.stack([columns, rows], 1)
-        low, high = points.min(0), points.max(0) + 1
-    else:
-        points = np.concatenate([np.reshape(polygon, (-1, 2)) for polygon in segmentation])
-        low, high = points.min(0), points.max(0)
-    return [float(value) for value in (*low, *(high - low))]
+        x, y, w, h = coco_mask.toBbox(compressed_rle(segmentation, height, width)).tolist()
+        if not w or not h:
+            raise ValueError("its RLE is empty: no pixel of it is set")
+        return x, y, x + w, y + h
+    x = list(itertools.chain.from_iterable(polygon[::2] for polygon in segmentation))
+    y = list(itertools.chain.from_iterable(polygon[1::2] for polygon in segmentation))
+    corners = min(x), min(y), max(x), max(y)
+    if corners[0] == corners[2] or corners[1] == corners[3]:
+        raise ValueError("its polygons enclose nothing: their points lie on a line")
+    return corners
 
 
-def _area(segmentation, area_of_box):
+def _area(segmentation, box):
     if segmentation is None:
-        return area_of_box
+        return _size(box)
     if isinstance(segmentation, list):
         return sum(polygon_area(polygon) for polygon in segmentation)
-    counts = segmentation.get("counts")
+    counts = segmentation["counts"]
     return float(sum(counts[1::2]) if isinstance(counts, list) else coco_mask.area(segmentation))

@@ -5,6 +5,8 @@ import pathlib
 import re
 from typing import Any
 
+from keras_maskrcnn.data.formats.shared.text_files import encoding_of, read_text
+
 START = 2**16  # bytes that are read of a file to know it: it can be too large to be read twice
 
 # A string with the colon that makes it a key, or a bracket. A string that is cut off ends with the
@@ -17,11 +19,12 @@ def read_json(path: pathlib.Path) -> Any:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is no JSON file; the message names it.
+        ValueError: It is no JSON file, or in an encoding that is not read; the message names it.
     """
+    text = read_text(path)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not a JSON file: {error}") from error
 
 
@@ -36,6 +39,7 @@ def outer_keys(path: pathlib.Path) -> tuple[set[str], set[str]]:
     """
     with path.open("rb") as file:
         start = file.read(START)
+    start = start.decode(encoding_of(start), errors="replace").encode()
     keys: dict[bytes, set[str]] = {b"{": set(), b"{{": set()}
     opened = b""
     for text, colon, bracket in TOKEN.findall(start):

@@ -1,7 +1,6 @@
 """What Pascal VOC's and plain mask PNGs share: pixels that number objects, and image files."""
 
 import os
-import pathlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,22 +10,28 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from keras_maskrcnn.data.formats.shared.placing import full_mask, without_crowds
+from keras_maskrcnn.data.images import JPEG, read_numbers
 from keras_maskrcnn.data.masks import encode_mask
 from keras_maskrcnn.data.records import Instance, Record
 
 Item, Result = TypeVar("Item"), TypeVar("Result")
 
 
-def images_by_stem(folder: pathlib.Path) -> dict[str, str]:
-    """The path of each file of a folder, by its name without suffix, sorted.
+def read_mask(path: str | os.PathLike) -> np.ndarray:
+    """The numbers (H, W) of the objects or classes in the pixels of a file; see `read_numbers`.
 
     Raises:
-        FileNotFoundError: There is no such folder.
+        FileNotFoundError: There is no such file.
+        ValueError: It is no picture of numbers, or one in which compression has changed them.
     """
-    if not folder.is_dir():
-        raise FileNotFoundError(f"There is no folder {folder}.")
-    names = sorted(name for name in os.listdir(folder) if not name.startswith("."))
-    return {pathlib.PurePath(name).stem: os.path.join(folder, name) for name in names}
+    with open(path, "rb") as file:
+        start = file.read(2)
+    if start == JPEG:
+        raise ValueError(
+            f"{os.fspath(path)}: a mask saved as JPEG, whose compression makes up numbers at the "
+            "edges of the objects: save masks as PNG"
+        )
+    return read_numbers(path)
 
 
 def in_threads(read: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:

@@ -4,7 +4,7 @@ import os
 import pathlib
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 
@@ -22,7 +22,8 @@ def place_images(
     Args:
         records: Whose images they are.
         folder: Made if it is missing.
-        link: Whether symbolic links are made instead of copies.
+        link: Whether symbolic links are made instead of copies; images that are no files are
+            written all the same.
     """
     folder.mkdir(parents=True, exist_ok=True)
     taken: set[str] = set()
@@ -34,11 +35,33 @@ def place_images(
             stem = f"{path.stem}-{number}"
         taken.add(stem)
         name = stem + path.suffix
-        if link:
+        if record.encoded is not None:
+            (folder / name).write_bytes(record.encoded)
+        elif link:
             os.symlink(path.resolve(), folder / name)
         else:
             shutil.copyfile(path, folder / name)
         yield record, name
+
+
+def check_class_names(
+    class_names: Sequence[str], target: str, reserved: Collection[str] = ()
+) -> None:
+    """Refuses classes that would be others, or none, when they are read again.
+
+    Args:
+        class_names: Those to write.
+        target: What is written, for the message.
+        reserved: What the format means something else by.
+
+    Raises:
+        ValueError: A name is empty or reserved, or has line breaks or blanks around it.
+    """
+    for name in class_names:
+        if name in reserved or name.strip() != name or len(name.splitlines()) != 1:
+            raise ValueError(
+                f"The class {name!r} would not be read again from {target}: give it another name."
+            )
 
 
 def without_crowds(record: Record, losses: Counter) -> Iterator[tuple[int, Instance]]:

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from keras_maskrcnn.data import open_dataset
-from keras_maskrcnn.data.formats.shared.coco_folders import ImageFinder
 
 # Of each tool: its file, its images, what the file calls them, and the path that is opened.
 LAYOUTS = {
@@ -64,12 +63,3 @@ def test_images_elsewhere(tmp_path):
     write(tmp_path, "result.json", "elsewhere/a.png", "images\\a.png")
     dataset = open_dataset(tmp_path, tmp_path / "elsewhere")
     assert dataset.records[0].path == str(tmp_path / "elsewhere/a.png")
-
-
-def test_no_image_is_taken_for_two(tmp_path):
-    (tmp_path / "a.png").touch()
-    (tmp_path / "b.png").touch()
-    finder = ImageFinder([tmp_path], ["train/a.png", "val/a.png", "val/b.png"])
-    assert finder.find("train/a.png") is None
-    assert finder.find("val/a.png") is None
-    assert finder.find("val/b.png") == str(tmp_path / "b.png")

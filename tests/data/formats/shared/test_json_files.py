@@ -45,9 +45,30 @@ def test_a_file_that_is_larger_than_what_is_read(path, value):
 
 
 def test_what_is_no_json_file_is_named(path):
-    for data, what in ((b"\xff\xfe\x00", "utf-8"), (b"{", "line 1 column 2")):
+    for data, what in (
+        (b"\xff\xfe\x00", "not a text in utf-16"),
+        (b"\xff", "not a text in utf-8 .byte 0xff at position 0.*: save it as UTF-8"),
+        (b"{", "not a JSON file: .*line 1 column 2"),
+        (b"[" * 10**5, "not a JSON file: .*recursion"),
+        (b"9" * 10**4, "not a JSON file: .*digits"),
+    ):
         path.write_bytes(data)
-        with pytest.raises(ValueError, match=f"a.json: not a JSON file: .*{what}"):
+        with pytest.raises(ValueError, match=f"a.json: {what}"):
             read_json(path)
     with pytest.raises(FileNotFoundError, match="none.json"):
         read_json(path.with_name("none.json"))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+def test_encodings_that_say_what_they_are(path, encoding):
+    path.write_text('{"k\u00e4tzchen": {"\u732b": 1}}', encoding=encoding)
+    assert read_json(path) == {"k\u00e4tzchen": {"\u732b": 1}}
+    assert outer_keys(path) == ({"k\u00e4tzchen"}, {"\u732b"})
+
+
+@pytest.mark.parametrize("encoding", ["gb18030", "cp1252", "shift_jis"])
+def test_encodings_that_do_not_say_it_are_named(path, encoding):
+    word = {"gb18030": "\u72d7", "cp1252": "caf\u00e9 ", "shift_jis": "\uff76"}[encoding]
+    path.write_text(f'{{"name": "{word}"}}', encoding=encoding)
+    with pytest.raises(ValueError, match=f"a.json: .*, perhaps {encoding}: save it as UTF-8"):
+        read_json(path)
