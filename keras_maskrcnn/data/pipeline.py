@@ -13,6 +13,9 @@ from keras_maskrcnn.data.images import resize_image, resized_shape
 from keras_maskrcnn.data.masks import rasterize, unpack_mask
 from keras_maskrcnn.data.records import AnnotatedImages, Record, load_image
 
+# Batches over which pictures that lie and pictures that stand are spread evenly.
+MIXED_WINDOW = 32
+
 Augment = Callable[[dict[str, tf.Tensor], tf.Tensor], dict[str, tf.Tensor]]
 
 
@@ -144,17 +147,31 @@ def order_for_training(
     """Shuffled pairs (item, landscape) in the order in which batches are made of them.
 
     Every `batch_size` have the same `landscape`, which takes less padding; where fewer than that
-    remain at the end, the two kinds follow each other. But where batch norms train, the order
-    stays: pictures of a shape are often of a kind, and norms that saw one kind at a time would
-    keep moving averages that fit none.
+    remain at the end, the two kinds follow each other.
+
+    But where batch norms train, both kinds are spread evenly, so that each batch has its share of
+    either. Pictures of a shape are often of a kind: norms that see one kind at a time keep moving
+    averages that fit none, and where the mixture is left to chance the averages follow the last
+    batches up and down.
     """
     if config.trains_batch_norms:
-        return items
+        window = items.batch(MIXED_WINDOW * batch_size)
+        return window.map(_spread_evenly).unbatch()
     return items.group_by_window(
         key_func=lambda _, landscape: tf.cast(landscape, tf.int64),
         reduce_func=lambda _, window: window,
         window_size=batch_size,
     )
+
+
+def _spread_evenly(items, landscape):
+    """A window of pairs, each kind in its order, at even distances over the window."""
+    place = tf.zeros_like(landscape, tf.float32)
+    for of_kind in (landscape, ~landscape):
+        rank = tf.cumsum(tf.cast(of_kind, tf.float32))  # from 1
+        place = tf.where(of_kind, (rank - 0.5) / tf.maximum(rank[-1], 1.0), place)
+    order = tf.argsort(place, stable=True)
+    return tf.nest.map_structure(lambda part: tf.gather(part, order), (items, landscape))
 
 
 def split_batch(

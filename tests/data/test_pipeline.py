@@ -157,13 +157,21 @@ def test_little_padding_where_the_batch_is_no_affair_of_the_norms(photos, config
 @pytest.mark.parametrize(
     "norms", [{"norm": "batch_norm"}, {"norm": "frozen_batch_norm", "head_norm": "batch_norm"}]
 )
-def test_batches_of_all_kinds_where_batch_norms_train(photos, config, norms):
+def test_each_batch_has_its_share_of_each_kind_where_batch_norms_train(photos, config, norms):
     config = config.replace(**norms)
     batches = photos.batches(config, batch_size=7, training=True, seed=5)
+    share = np.mean([record.width > record.height for record in photos.records])
+    orders = []
     for _ in range(2):
-        kinds = [{bool(w > h) for h, w in x["image_sizes"].numpy()} for x, _ in batches]
-        assert sum(len(kind) == 2 for kind in kinds) >= len(kinds) - 1
+        sizes = [x["image_sizes"].numpy() for x, _ in batches]
+        numbers = [int(np.sum(size[:, 1] > size[:, 0])) for size in sizes]
+        assert max(abs(number - 7 * share) for number in numbers) < 1.5
+        orders.append(np.concatenate(sizes).tolist())
         assert padding(batches) > 0.15  # the price
+    assert orders[0] != orders[1]
+    seen = [float(np.sum(x["images"])) for x, _ in photos.batches(config, training=True)]
+    plain = [float(np.sum(x["images"])) for x, _ in photos.batches(config)]
+    np.testing.assert_allclose(sorted(seen), sorted(plain), rtol=1e-6)
 
 
 def test_pictures_of_one_shape_come_in_one_order_with_any_norm(small, small_config):
