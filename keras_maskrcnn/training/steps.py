@@ -3,7 +3,7 @@
 import functools
 import inspect
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -85,7 +85,7 @@ def test_step(model: keras.Model, data) -> dict[str, tf.Tensor]:
 def _unpack(data):
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
     _refuse(sample_weight=sample_weight)
-    return x, y
+    return x if isinstance(x, Mapping) else {"images": x}, y
 
 
 def total_and_parts(model, x, y, training: bool) -> dict[str, tf.Tensor]:

@@ -84,3 +84,9 @@ def test_saving_as_hdf5_is_refused_by_name(model, tmp_path, kind):
     with pytest.raises(ValueError, match=rf"m.{kind}: save the model as .keras, or its weights"):
         model.save(tmp_path / f"m.{kind}")
     assert not list(tmp_path.iterdir())
+
+
+def test_images_alone_are_trained_on_as_valid_throughout(model, batch):
+    x, y = batch
+    losses = model.test_on_batch(x["images"], y, return_dict=True)
+    assert np.isfinite(list(losses.values())).all()
