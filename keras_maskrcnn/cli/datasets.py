@@ -6,7 +6,7 @@ import sys
 
 from keras_maskrcnn.cli import options
 
-TARGETS = ("coco", "labelme", "via", "voc", "yolo", "mask-png", "tfrecord")
+TARGETS = ("coco", "labelme", "via", "voc", "yolo", "cvat", "mask-png", "tfrecord")
 INSPECT_EXAMPLES = """\
 examples:
   keras-maskrcnn inspect-dataset train.json --images photos/
@@ -71,7 +71,8 @@ def _add_dataset(parser):
     parser.add_argument(
         "--class-attribute",
         metavar="NAME",
-        help="of a VIA file, the region attribute that holds the class (default: the only one)",
+        help="of a VIA file, the region attribute that holds the class (default: the only one); "
+        "'*' if the class is the attribute's own name",
     )
 
 

@@ -12,8 +12,10 @@ from keras_maskrcnn.config import BACKBONES, MaskRCNNConfig
 
 DEFAULT_CONFIG = "mask_rcnn_resnet50_fpn"
 DATA_FORMATS = (
-    "PATH is a COCO or VIA file, a VOC split (ImageSets/Segmentation/*.txt), or a folder: of "
-    "LabelMe's files, of Pascal VOC, of images/ and masks/, or one that convert-dataset wrote."
+    "PATH is a COCO, VIA or CVAT file, a YOLO data.yaml, a VOC split "
+    "(ImageSets/Segmentation/*.txt), or a folder: of LabelMe's files, of Pascal VOC, of images/ "
+    "and masks/, of a Supervisely project, or one that an annotator exported or convert-dataset "
+    "wrote."
 )
 FIELDS = tuple(field.name for field in dataclasses.fields(MaskRCNNConfig))
 

@@ -21,12 +21,13 @@ def open_dataset(
     """A dataset of any format: each of `data.formats.FORMATS` is asked in turn if it knows it.
 
     Args:
-        path: A COCO or VIA file, a VOC split, or a folder of any format. A folder of mask PNGs
-            needs `images`, if it is not called `masks`.
+        path: A COCO, VIA or CVAT file, a YOLO `data.yaml`, a VOC split, or a folder of any format.
+            A folder of mask PNGs needs `images`, if it is not called `masks`.
         images: Folder of the images. If None, for a COCO file `images/` beside it or its own
             folder, for the others where the format says.
         class_names: The classes to keep, in the order of their class ids; all if None.
-        class_attribute: Of a VIA file, the region attribute that holds the class.
+        class_attribute: Of a VIA file, the region attribute that holds the class; "*" if the class
+            is the attribute's own name.
 
     Raises:
         FileNotFoundError: There is no such file or folder.

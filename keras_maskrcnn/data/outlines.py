@@ -44,7 +44,7 @@ def polygon_area(polygon: Sequence[float]) -> float:
 def trace_outlines(mask: np.ndarray) -> list[list[float]]:
     """Polygons `[[x, y, x, y, ...], ...]` along the pixels' edges, one a part of the mask.
 
-    Filled again they give the mask, its holes closed.
+    Filled again they give the mask: there is a cut of no width, there and back, to each hole.
 
     Args:
         mask: (H, W), 0 or 1.
@@ -55,55 +55,12 @@ def trace_outlines(mask: np.ndarray) -> list[list[float]]:
         >>> sorted(zip(*[iter(trace_outlines(mask)[0])] * 2))
         [(1.0, 1.0), (1.0, 3.0), (4.0, 1.0), (4.0, 3.0)]
     """
-    # OpenCV's contours run through the centres of pixels. With each pixel cut in four, the corner
-    # of a pixel is the nearest whole number of its outer quarter's centre. Pixels that touch by a
-    # corner only become parts of their own, since quarters are filled by edge neighbours.
-    fine = np.repeat(np.repeat(np.asarray(mask, np.uint8), 2, axis=0), 2, axis=1)
     outlines = []
-    number, parts, boxes, _ = cv2.connectedComponentsWithStats(fine, connectivity=4)
-    for part in range(1, number):
-        left, top, width, height = boxes[part, : cv2.CC_STAT_AREA]
-        inside = (parts[top : top + height, left : left + width] == part).astype(np.uint8)
-        contours, _ = cv2.findContours(inside, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-        points = np.round((contours[0][:, 0] + (left, top) + 0.5) / 2)
-        points = points[np.any(points != np.roll(points, 1, axis=0), axis=1)]
-        outlines.append(_corners(points).ravel().tolist())
+    for part, left, top in _parts(np.asarray(mask, np.uint8)):
+        # Around a hole the other way, so that its area counts as none.
+        around = [_edges(hole)[::-1] + (x, y) for hole, x, y in _parts(_holes(part))]
+        outlines.append(join_outlines([loop + (left, top) for loop in (_edges(part), *around)]))
     return outlines
-
-
-def trace_loops(mask: np.ndarray) -> list[list[float]]:
-    """Polygons along the pixels' edges as `trace_outlines`, and around the holes the other way.
-
-    A point of the mask lies in an odd number of them, any other in an even number.
-
-    Args:
-        mask: (H, W), 0 or 1.
-
-    Example:
-        >>> ring = np.ones((3, 3), np.uint8)
-        >>> ring[1, 1] = 0
-        >>> [polygon_area(loop) for loop in trace_loops(ring)]
-        [9.0, 1.0]
-    """
-    loops = []
-    mask = np.asarray(mask, np.uint8)
-    number, parts, boxes, _ = cv2.connectedComponentsWithStats(mask, connectivity=4)
-    for part in range(1, number):
-        left, top, width, height = boxes[part, : cv2.CC_STAT_AREA]
-        inside = parts[top : top + height, left : left + width] == part
-        outlines = [*trace_outlines(inside), *_around_holes(inside)]
-        loops += [(np.reshape(o, (-1, 2)) + (left, top)).ravel().tolist() for o in outlines]
-    return loops
-
-
-def _around_holes(part):
-    """Polygons around what no path along edges joins to the outside, as `trace_outlines` fills."""
-    outside = np.pad(~part, 1, constant_values=True).astype(np.uint8)
-    number, areas = cv2.connectedComponents(outside, connectivity=4)
-    if number == 2:  # the part and the outside
-        return []
-    holes = (outside > 0) & (areas != areas[0, 0])
-    return [np.reshape(hole, (-1, 2))[::-1] for hole in trace_outlines(holes[1:-1, 1:-1])]
 
 
 def join_outlines(outlines: Sequence[Sequence[float]]) -> list[float]:
@@ -130,6 +87,32 @@ def join_outlines(outlines: Sequence[Sequence[float]]) -> list[float]:
 
 def _nearest(points, point):
     return int(np.square(points - point).sum(axis=1).argmin())
+
+
+def _parts(mask):
+    """The parts of a mask that are connected by edges, each cut out, and where: left and top."""
+    number, parts, boxes, _ = cv2.connectedComponentsWithStats(mask, connectivity=4)
+    for part in range(1, number):
+        left, top, width, height = boxes[part, : cv2.CC_STAT_AREA]
+        inside = parts[top : top + height, left : left + width] == part
+        yield inside.astype(np.uint8), left, top
+
+
+def _holes(part):
+    """What no path along edges joins to the outside of a part."""
+    around = np.pad(part == 0, 1, constant_values=True).astype(np.uint8)
+    _, areas = cv2.connectedComponents(around, connectivity=4)
+    return ((around > 0) & (areas != areas[0, 0]))[1:-1, 1:-1].astype(np.uint8)
+
+
+def _edges(part):
+    """The points (n, 2) along the pixels' edges around a part and its holes."""
+    # OpenCV's contours run through the centres of pixels. With each pixel cut in four, the corner
+    # of a pixel is the nearest whole number of its outer quarter's centre.
+    fine = np.repeat(np.repeat(part, 2, axis=0), 2, axis=1)
+    contours, _ = cv2.findContours(fine, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    points = np.round((contours[0][:, 0] + 0.5) / 2)
+    return _corners(points[np.any(points != np.roll(points, 1, axis=0), axis=1)])
 
 
 def _corners(points):

@@ -10,13 +10,24 @@
   order of their class ids. What is broken is left out and goes to the `problems`.
 - `write(dataset, folder, link_images)`: writes a dataset to an empty folder, with copies of its
   images or links to them, and returns what the format cannot hold, in words, and how many of it.
+  A format that is only read has no `write`.
 
 A new format is a module with these names and its place in `FORMATS`.
 """
 
-from keras_maskrcnn.data.formats import coco, labelme, mask_png, tfrecord, via, voc, yolo
+from keras_maskrcnn.data.formats import (
+    coco,
+    cvat,
+    labelme,
+    mask_png,
+    supervisely,
+    tfrecord,
+    via,
+    voc,
+    yolo,
+)
 
 # In the order in which they are asked: any folder may be one of masks where images are named.
-FORMATS = (voc, tfrecord, coco, via, labelme, yolo, mask_png)
+FORMATS = (voc, tfrecord, coco, via, labelme, yolo, cvat, supervisely, mask_png)
 
 __all__ = ["FORMATS"]

@@ -6,7 +6,7 @@ import pathlib
 from keras_maskrcnn.data.formats import FORMATS
 from keras_maskrcnn.data.records import AnnotatedImages
 
-WRITERS = {module.NAME: module.write for module in FORMATS}
+WRITERS = {module.NAME: module.write for module in FORMATS if hasattr(module, "write")}
 
 
 def convert(
@@ -19,6 +19,7 @@ def convert(
         target: `"coco"` (`annotations.json`, `images/`), `"labelme"` (a JSON file beside each
             image), `"via"` (`via_region_data.json` beside the images), `"voc"` (`JPEGImages/`,
             `SegmentationObject/`, `SegmentationClass/`, `ImageSets/`, `class_names.txt`),
+            `"yolo"` (`data.yaml`, `images/`, `labels/`), `"cvat"` (`annotations.xml`, `images/`),
             `"mask-png"` (`images/`, `masks/`) or `"tfrecord"` (see `write_tfrecords`).
         folder: New or empty.
         link_images: Whether symbolic links to the images are made instead of copies.

@@ -32,7 +32,6 @@ from keras_maskrcnn.data.formats.shared.values import class_name, flag
 from keras_maskrcnn.data.images import image_size
 from keras_maskrcnn.data.outlines import (
     ellipse_polygon,
-    polygon_area,
     rectangle_polygon,
     trace_outlines,
 )
@@ -42,6 +41,7 @@ NAME = "via"
 FILE_NAME = "via_region_data.json"
 LAYOUT = f"a file (.json) of images and their regions, or a folder with its {FILE_NAME}"
 GROUP = "group_id"
+OWN_NAME = "*"
 ONLY_CLASS = "object"
 
 
@@ -59,16 +59,18 @@ def read(
 ) -> Contents:
     """What a VIA file holds, a project or exported annotations.
 
-    Polygons, rectangles, circles and ellipses become objects; regions of one class that have the
-    same value of an attribute `group_id` are the parts of one. Points and lines are left out and
-    listed.
+    Polygons, rectangles, circles, ellipses, and polylines that end where they begin become objects;
+    regions of one class that have the same value of an attribute `group_id` are the parts of one.
+    Points and open lines are left out and listed.
 
     Args:
         path: The JSON file.
         images: The folder of the image files that it names; its own folder if None.
         class_names: The classes to keep, in the order of their class ids; all, sorted, if None.
         class_attribute: The region attribute that holds the class; if None, the only one that
-            there is. Where there is none, every region is of the class "object".
+            there is. Where there is none, every region is of the class "object". With "*" the
+            class is the name of the attribute that a region has; if it has several, of the one
+            that is not empty.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -173,7 +175,8 @@ def _only_attribute(entries, source):
     if len(names) > 1:
         raise ValueError(
             f"{source}: its regions have the attributes {', '.join(sorted(names))}: say which is "
-            "the class with class_attribute (keras-maskrcnn convert-dataset --class-attribute)."
+            "the class with class_attribute (keras-maskrcnn convert-dataset --class-attribute), or "
+            f"'{OWN_NAME}' if the class is the name of the attribute that is set."
         )
     return names.pop() if names else None
 
@@ -184,6 +187,8 @@ def _describe(region, attribute):
     attributes = attributes if isinstance(attributes, dict) else {}
     if attribute is None:
         return ONLY_CLASS, attributes.get(GROUP)
+    if attribute == OWN_NAME:
+        return _own_name(attributes), attributes.get(GROUP)
     value = attributes.get(attribute)
     if isinstance(value, dict):  # of a checkbox: the options and whether they are chosen
         chosen = [option for option in value if flag(value[option], f"{attribute} {option}")]
@@ -191,6 +196,25 @@ def _describe(region, attribute):
             raise ValueError(f"{attribute!r} must have one option, it has {len(chosen)}")
         value = chosen[0]
     return class_name(value, repr(attribute)), attributes.get(GROUP)
+
+
+def _own_name(attributes):
+    """The name of the one attribute of a region, or of the one that is not empty."""
+    names = [name for name in attributes if name != GROUP]
+    if len(names) != 1:
+        names = [name for name in names if _is_set(attributes[name])]
+    if len(names) != 1:
+        found = ", ".join(names) or "none"
+        raise ValueError(f"must have one attribute that is set, it has {found}")
+    return class_name(names[0], "attribute")
+
+
+def _is_set(value):
+    if isinstance(value, dict):  # of a checkbox
+        return any(map(_is_set, value.values()))
+    if isinstance(value, str):
+        return value.strip().lower() not in ("", "0", "false")
+    return bool(value)
 
 
 def _polygons(regions, size):
@@ -202,11 +226,14 @@ def _polygon(shape):
     if not isinstance(shape, dict):
         raise ValueError("has no shape_attributes")
     kind = shape.get("name")
-    if kind == "polygon":
+    if kind in ("polygon", "polyline"):
         x, y = shape.get("all_points_x"), shape.get("all_points_y")
         if not isinstance(x, list) or not isinstance(y, list) or len(x) != len(y):
             raise ValueError("all_points_x and all_points_y must be lists of the same length")
-        return [value for point in zip(x, y, strict=True) for value in point]
+        points = list(zip(x, y, strict=True))
+        if kind == "polyline" and (len(points) < 4 or points[0] != points.pop()):
+            raise ValueError("a polyline that does not end where it begins encloses nothing")
+        return [value for point in points for value in point]
     if kind == "rect":
         x, y, width, height = _values(shape, "x", "y", "width", "height")
         return rectangle_polygon(x, y, x + width, y + height)
@@ -238,8 +265,6 @@ def _shapes(instance, record, losses):
         if mask is None:
             return []
         polygons = trace_outlines(mask)
-        filled = sum(map(polygon_area, polygons)) > mask.sum()
-        losses["objects whose holes are filled"] += filled
     return [
         {"name": "polygon", "all_points_x": polygon[::2], "all_points_y": polygon[1::2]}
         for polygon in polygons

@@ -4,6 +4,8 @@ The pixels of `SegmentationObject/*.png` number the objects of an image, those o
 `SegmentationClass/*.png` their classes: 0 is background, 255 void, the border that VOC draws around
 objects and that belongs to none. A mask is the pixels of one number; the box goes from the left
 edge of its first pixel to the right edge of its last, as ours do (VOC's XML boxes are not used).
+CVAT's "Segmentation mask 1.1" is the same with colours for numbers, and a `labelmap.txt` that says
+which class has which.
 """
 
 import os
@@ -15,6 +17,12 @@ import numpy as np
 import PIL.Image
 
 from keras_maskrcnn.data.formats.shared.finding import files_by_stem, only_file
+from keras_maskrcnn.data.formats.shared.labelmap import (
+    LabelMap,
+    class_values,
+    object_numbers,
+    read_labelmap,
+)
 from keras_maskrcnn.data.formats.shared.numbered import (
     in_threads,
     instance_of,
@@ -61,7 +69,7 @@ def read(
         class_names: The classes to keep, in the order of their class ids; all if None. Pixel
             value 1, 2, ... is the first, second, ... line of `<root>/class_names.txt` (`__ignore__`
             and `_background_` at its beginning do not count), or of VOC's twenty classes where
-            there is no such file.
+            there is no such file. With a `labelmap.txt` instead, its colours say the class.
 
     Raises:
         FileNotFoundError: A folder or the split is missing.
@@ -75,7 +83,8 @@ def read(
     names = _split(path) if _is_split(path) else list(files_by_stem(objects))
     if not names:
         raise ValueError(f"{objects} holds no PNG.")
-    known = _known_classes(root)
+    labels = _labelmap(root)
+    known = _known_classes(root) if labels is None else labels.names
     class_names = known if class_names is None else tuple(class_names)
     unknown = [name for name in class_names if name not in known]
     if unknown:
@@ -86,7 +95,7 @@ def read(
         try:
             if name not in pictures:
                 raise ValueError(f"{folder} holds no image {name}")
-            return only_file(pictures[name]), *_objects(root, name, class_ids)
+            return only_file(pictures[name]), *_objects(root, name, class_ids, labels)
         except (ValueError, OSError) as error:
             return error
 
@@ -167,14 +176,36 @@ def _known_classes(root):
     return tuple(lines)
 
 
-def _objects(root, name, class_ids):
+def _labelmap(root) -> LabelMap | None:
+    """The classes of colours, where they have colours."""
+    path = root / "labelmap.txt"
+    if (root / "class_names.txt").is_file() or not path.is_file():
+        return None
+    return read_labelmap(path, voc_palette())
+
+
+def _pixels(root, name, labels):
+    """The numbers of objects and of classes in the PNGs of an image, and their problems."""
+    path = root / "SegmentationObject" / f"{name}.png"
+    class_path = root / "SegmentationClass" / f"{name}.png"
+    if labels is None:
+        return read_mask(path), read_mask(class_path), []
+    classes, unknown = class_values(class_path, labels)
+    if not unknown:
+        return object_numbers(path), classes, []
+    what = f"no class of labelmap.txt has the colour {unknown[0]}"
+    others = f" nor {len(unknown) - 1} others" if len(unknown) > 1 else ""
+    problem = Problem(str(class_path), f"{what}{others}; their pixels have no class")
+    return object_numbers(path), classes, [problem]
+
+
+def _objects(root, name, class_ids, labels):
     """Height and width of an image, the instances of its PNGs, and their problems."""
     path = root / "SegmentationObject" / f"{name}.png"
-    numbers = read_mask(path)
-    classes = read_mask(root / "SegmentationClass" / f"{name}.png")
+    numbers, classes, problems = _pixels(root, name, labels)
     if numbers.shape != classes.shape:
         raise ValueError(f"it is {numbers.shape}, SegmentationClass/{name}.png {classes.shape}")
-    instances, problems = [], []
+    instances = []
     for number in objects_of(numbers):
         if number == VOID and numbers.dtype == np.uint8:
             continue

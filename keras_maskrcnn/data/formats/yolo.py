@@ -21,9 +21,11 @@ from keras_maskrcnn.data.formats.shared.placing import (
     place_images,
     without_crowds,
 )
+from keras_maskrcnn.data.formats.shared.text_files import read_text
 from keras_maskrcnn.data.formats.shared.yolo_files import (
+    FILE_NAME,
     describing_file,
-    find_description,
+    find_descriptions,
     is_description,
     label_path,
     list_images,
@@ -31,12 +33,12 @@ from keras_maskrcnn.data.formats.shared.yolo_files import (
 )
 from keras_maskrcnn.data.images import image_size
 from keras_maskrcnn.data.masks import decode_mask
-from keras_maskrcnn.data.outlines import join_outlines, rectangle_polygon, trace_loops
+from keras_maskrcnn.data.outlines import join_outlines, rectangle_polygon, trace_outlines
 from keras_maskrcnn.data.records import AnnotatedImages, Contents, Problem, Record
 
 NAME = "yolo"
-FILE_NAME = "data.yaml"
 LAYOUT = f"a {FILE_NAME} of names and train or val, its folder, or a folder of images it names"
+DECIMALS = 6  # of coordinates in pixels
 TOLERANCE = 0.01  # by which Ultralytics lets a coordinate leave 0..1
 NO_LABELS = ("classes.txt",)  # that annotators put among the label files
 
@@ -45,8 +47,10 @@ def recognise(path: pathlib.Path, images: pathlib.Path | None) -> pathlib.Path |
     """A `data.yaml`, the one in a folder, or the folder or list of images of one of its splits."""
     if path.is_file() and path.suffix != ".txt":
         return path if is_description(path) else None
-    inside = find_description(path) if path.is_dir() else None
-    return inside or (path if describing_file(path) else None)
+    inside = find_descriptions(path) if path.is_dir() else []
+    if len(inside) == 1:
+        return inside[0]
+    return path if inside or describing_file(path) else None
 
 
 def read(
@@ -74,7 +78,9 @@ def read(
     path = pathlib.Path(path)
     file = path if is_description(path) else describing_file(path)
     if file is None:
-        raise FileNotFoundError(f"{path}: there is no {FILE_NAME} here or above that names it.")
+        several = ", ".join(map(str, find_descriptions(path)))
+        what = f"open one of {several}" if several else f"no {FILE_NAME} above names it"
+        raise FileNotFoundError(f"{path}: it is no split of a dataset: {what}.")
     described = read_description(file)
     problems = list(described.problems)
     entries = _only_split(described, problems) if file == path else [_split_entry(path, described)]
@@ -192,7 +198,7 @@ def _instances(label, size, class_ids, boxes, problems):
     if not label.is_file():
         return ()
     instances = []
-    for number, row in enumerate(label.read_text(encoding="utf-8-sig").splitlines(), 1):
+    for number, row in enumerate(read_text(label).splitlines(), 1):
         where = f"{label}: row {number}"
         try:
             if row.strip():
@@ -220,11 +226,12 @@ def _annotation(row, size, class_ids):
         )
     height, width = size
     if len(values) == 4:
-        x, y, w, h = np.multiply(values, (width, height, width, height)).tolist()
+        x, y, w, h = np.multiply(values, (width, height, width, height)).round(DECIMALS).tolist()
         return class_ids[number], {"bbox": [x - w / 2, y - h / 2, w, h]}
     if len(values) < 6 or len(values) % 2:
         raise ValueError(f"expected a class and three or more points x y, got {row!r:.80}")
-    polygon = (np.reshape(values, (-1, 2)) * (width, height)).ravel().tolist()
+    # Shares are rounded; so the pixels of which they were made come back as they were.
+    polygon = (np.reshape(values, (-1, 2)) * (width, height)).round(DECIMALS).ravel().tolist()
     return class_ids[number], {"segmentation": [polygon]}
 
 
@@ -263,7 +270,7 @@ def _polygon(instance, record, losses):
             return joined
         losses["objects whose parts overlap, traced along pixels"] += 1
     mask = full_mask(instance, record, losses)
-    return None if mask is None else join_outlines(trace_loops(mask))
+    return None if mask is None else join_outlines(trace_outlines(mask))
 
 
 def _shares(polygon, record, losses):

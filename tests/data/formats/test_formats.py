@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import keras_maskrcnn as km
 from keras_maskrcnn.data.formats import FORMATS, via
+from keras_maskrcnn.data.formats.convert import WRITERS
 from keras_maskrcnn.data.records import Contents, Instance, Record
 
 # Words that the formats look for.
@@ -30,7 +31,9 @@ def test_the_verbs_are_the_same(module):
     if module is via:
         expected["class_attribute"] = None
     assert parameters(module.read) == expected
-    assert parameters(module.write) == {"dataset": empty, "folder": empty, "link_images": empty}
+    if module.NAME in WRITERS:
+        write = parameters(module.write)
+        assert write == {"dataset": empty, "folder": empty, "link_images": empty}
     assert module.LAYOUT.isprintable()
 
 
@@ -62,7 +65,7 @@ def test_each_recognises_what_it_wrote_and_nothing_else(data):
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         dataset = data.draw(datasets(folder))
-        for module in FORMATS:
+        for module in (module for module in FORMATS if module.NAME in WRITERS):
             path = folder / "written" / module.NAME
             path.mkdir(parents=True)
             module.write(dataset, path, False)

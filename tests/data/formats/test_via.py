@@ -77,6 +77,43 @@ def test_class_attribute(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("attributes", "name"),
+    [
+        ({"cat": ""}, "cat"),
+        ({"cat": "", "dog": "1"}, "dog"),
+        ({" cat ": "x", "dog": "0"}, "cat"),
+        ({"cat": {"yes": False}, "dog": {"yes": True}, "group_id": "7"}, "dog"),
+    ],
+)
+def test_the_class_is_the_name_of_the_attribute_that_is_set(attributes, name, tmp_path):
+    path = write(tmp_path, region(**attributes))
+    dataset = Dataset.from_via(path, class_attribute="*")
+    assert dataset.problems == []
+    assert dataset.class_names == (name,)
+
+
+def test_regions_of_no_or_several_attributes_are_listed(tmp_path):
+    path = write(tmp_path, region(cat="1"), region(cat="1", dog="1"), region(cat="", dog=" "))
+    with pytest.raises(ValueError, match=r"or '\*' if the class is the name of the attribute"):
+        Dataset.from_via(path)
+    dataset = Dataset.from_via(path, class_attribute="*")
+    assert dataset.class_names == ("cat",)
+    several, none = dataset.problems
+    assert "regions[1]: must have one attribute that is set, it has cat, dog" in str(several)
+    assert "regions[2]: must have one attribute that is set, it has none" in str(none)
+
+
+def test_polylines_that_end_where_they_begin(tmp_path):
+    closed = {"name": "polyline", "all_points_x": [2, 9, 9, 2], "all_points_y": [3, 3, 8, 3]}
+    line = {"name": "polyline", "all_points_x": [2, 9, 9, 2], "all_points_y": [3, 3, 8, 4]}
+    dataset = Dataset.from_via(write(tmp_path, region(closed), region(line)))
+    (instance,) = dataset.records[0].instances
+    assert instance.segmentation == [[2, 3, 9, 3, 9, 8]]
+    (problem,) = dataset.problems
+    assert "regions[1]: a polyline that does not end where it begins" in str(problem)
+
+
+@pytest.mark.parametrize(
     ("bad", "message"),
     [
         ({"name": "point", "cx": 3, "cy": 4}, "a 'point' encloses nothing"),

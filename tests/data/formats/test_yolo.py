@@ -205,11 +205,28 @@ def test_a_broken_file_is_refused_by_name(text, what, tmp_path):
     assert "data.yaml" in str(error.value)
 
 
+def test_of_several_files_one_must_be_chosen(tmp_path):
+    write(tmp_path, {"a": f"0 {SQUARE}"})
+    (tmp_path / "data.yaml").rename(tmp_path / "one.yaml")
+    assert len(open_dataset(tmp_path)) == 1
+    (tmp_path / "two.yml").write_text("train: other\nnames: [eel]\n")
+    assert open_dataset(tmp_path / "images").class_names == ("cat", "dog")
+    with pytest.raises(FileNotFoundError, match=r"open one of .*one.yaml, .*two.yml"):
+        open_dataset(tmp_path)
+
+
+def test_another_file_above_does_not_matter(tmp_path):
+    (tmp_path / "set").mkdir()
+    write(tmp_path / "set", {"a": f"0 {SQUARE}"})
+    (tmp_path / "other.yaml").write_text("train: [\nnames: 7\n")
+    assert len(open_dataset(tmp_path / "set/images")) == 1
+
+
 def test_labels_that_are_none(tmp_path):
     write(tmp_path, {"a": None})
     with pytest.raises(FileNotFoundError, match=r"there is no label file, such as .*labels/a.txt"):
         open_dataset(tmp_path)
-    with pytest.raises(FileNotFoundError, match=r"no data.yaml here or above"):
+    with pytest.raises(FileNotFoundError, match=r"no data.yaml above names it"):
         yolo.read(tmp_path.parent)
 
 

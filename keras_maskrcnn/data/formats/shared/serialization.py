@@ -42,7 +42,7 @@ def parse_record(serialized: bytes) -> Record:
             Instance(
                 box=tuple(box),
                 class_id=class_id,
-                segmentation={"size": [height, width], "counts": rle} if rle else None,
+                segmentation={"size": [height, width], "counts": rle.decode()} if rle else None,
                 crowd=bool(crowd),
                 area=area,
                 annotation_id=json.loads(annotation_id),

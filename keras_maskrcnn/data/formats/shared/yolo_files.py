@@ -1,21 +1,25 @@
 """What Ultralytics' `data.yaml` says: the classes, and where the images of each split lie."""
 
+import contextlib
+import itertools
 import os
 import pathlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import yaml
 
+from keras_maskrcnn.data.formats.shared.finding import SUFFIXES
 from keras_maskrcnn.data.formats.shared.json_files import START
+from keras_maskrcnn.data.formats.shared.text_files import encoding_of, read_text
 from keras_maskrcnn.data.records import Problem
 
+FILE_NAME = "data.yaml"
 SPLITS = ("train", "val", "test")
 MOST_BYTES = 2**20  # of a data.yaml, which takes YAML seconds to read
 LEVELS = 3  # from a folder of images up to the data.yaml: images/train/, train/images/
-SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
-KEYS = (rb"^names\s*:", rb"^(train|val|test)\s*:")
+KEYS = (r"^names\s*:", r"^(train|val|test)\s*:")
 
 
 class Description(NamedTuple):
@@ -39,26 +43,27 @@ def is_description(file: pathlib.Path) -> bool:
     if file.suffix not in (".yaml", ".yml") or not file.is_file():
         return False
     with file.open("rb") as opened:
-        start = opened.read(START).removeprefix(b"\xef\xbb\xbf")
+        data = opened.read(START)
+    start = data.decode(encoding_of(data), errors="replace")
     return all(re.search(key, start, re.MULTILINE) for key in KEYS)
 
 
-def find_description(folder: pathlib.Path) -> pathlib.Path | None:
-    """The first file of a folder that is one."""
-    return next(filter(is_description, sorted(folder.glob("*.y*ml"))), None)
+def find_descriptions(folder: pathlib.Path) -> list[pathlib.Path]:
+    """The files of a folder that are one; only `data.yaml`, if it is among them."""
+    if is_description(folder / FILE_NAME):
+        return [folder / FILE_NAME]
+    return list(filter(is_description, sorted(folder.glob("*.y*ml"))))
 
 
 def describing_file(split: pathlib.Path) -> pathlib.Path | None:
-    """The `data.yaml`, in a folder or list of images or above it, that names it as a split."""
-    split = pathlib.Path(os.path.abspath(split))
+    """The `data.yaml` above a folder or list of images that names it as a split."""
+    split = _absolute(split)
     for folder in list(split.parents)[:LEVELS]:
-        file = find_description(folder)
-        if file is not None and any(
-            entry in (split, split / "images")
-            for entries in read_description(file).splits.values()
-            for entry in entries
-        ):
-            return file
+        for file in find_descriptions(folder):
+            with contextlib.suppress(ValueError):  # it need not be meant
+                splits = read_description(file).splits.values()
+                if any(entry in (split, split / "images") for entry in itertools.chain(*splits)):
+                    return file
     return None
 
 
@@ -84,8 +89,8 @@ def read_description(file: pathlib.Path) -> Description:
 def list_images(entry: pathlib.Path) -> list[pathlib.Path]:
     """The images in a folder and its subfolders, sorted, or those that a list (.txt) names."""
     if entry.is_dir():
-        return sorted(path for path in entry.rglob("*") if path.suffix.lower() in SUFFIXES)
-    lines = entry.read_text(encoding="utf-8-sig").splitlines()
+        return sorted(path for path in entry.rglob("[!.]*") if path.suffix.lower() in SUFFIXES)
+    lines = read_text(entry).splitlines()
     names = (line.strip().replace("\\", "/") for line in lines)
     return [_absolute(entry.parent / name) for name in names if name]
 
@@ -103,11 +108,12 @@ def label_path(image: pathlib.Path) -> pathlib.Path:
 def _load(file):
     if file.stat().st_size > MOST_BYTES:
         raise ValueError(f"{file}: not a data.yaml: it has more than {MOST_BYTES} bytes.")
+    text = read_text(file)
     try:
         # Every value as text: a class called no, 7 or 1e3 keeps its name.
-        content = yaml.load(file.read_text(encoding="utf-8-sig"), Loader=yaml.BaseLoader)
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
-        raise ValueError(f"{file}: not a YAML file in UTF-8: {error}") from error
+        content = yaml.load(text, Loader=yaml.BaseLoader)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise ValueError(f"{file}: not a YAML file: {error}") from error
     if not isinstance(content, dict):
         raise ValueError(f"{file}: not a data.yaml: it has no names, train or val.")
     return content
@@ -153,5 +159,5 @@ def _places(entry: str, root: str, folder: pathlib.Path) -> Iterator[pathlib.Pat
     yield folder / entry.removeprefix("../")
 
 
-def _absolute(path: Sequence | pathlib.Path) -> pathlib.Path:
+def _absolute(path: pathlib.Path) -> pathlib.Path:
     return pathlib.Path(os.path.abspath(path))

@@ -1,0 +1,43 @@
+"""An object of parts, of which some are polygons and others pixels."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from keras_maskrcnn.data.masks import decode_mask, encode_mask
+
+# A polygon `[x, y, x, y, ...]`, or a mask (H, W) of the image's size.
+Part = list[float] | np.ndarray
+
+
+def combine_parts(
+    parts: Sequence[Part], size: tuple[int, int]
+) -> list[list[float]] | dict[str, Any]:
+    """The segmentation of an object: its polygons if all parts are, else the RLE of their union.
+
+    Args:
+        parts: At least one.
+        size: Height and width of the image.
+    """
+    if all(isinstance(part, list) for part in parts):
+        return list(parts)
+    masks = [decode_mask([part], *size) if isinstance(part, list) else part for part in parts]
+    return encode_mask(np.any(masks, axis=0))
+
+
+def paste_mask(patch: np.ndarray, left: int, top: int, size: tuple[int, int]) -> np.ndarray:
+    """A mask (h, w) at its place in an image of (height, width): (height, width) uint8.
+
+    Raises:
+        ValueError: It reaches out of the image.
+    """
+    bottom, right = top + patch.shape[0], left + patch.shape[1]
+    if left < 0 or top < 0 or bottom > size[0] or right > size[1]:
+        raise ValueError(
+            f"its mask of {patch.shape[1]}x{patch.shape[0]} at {left}, {top} reaches out of the "
+            f"image of {size[1]}x{size[0]}"
+        )
+    mask = np.zeros(size, np.uint8)
+    mask[top:bottom, left:right] = patch
+    return mask
