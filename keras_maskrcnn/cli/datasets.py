@@ -5,12 +5,14 @@ import pathlib
 import sys
 
 from keras_maskrcnn.cli import options
+from keras_maskrcnn.config import MaskRCNNConfig
 
 TARGETS = ("coco", "labelme", "via", "voc", "yolo", "cvat", "mask-png", "tfrecord")
 INSPECT_EXAMPLES = """\
 examples:
   keras-maskrcnn inspect-dataset train.json --images photos/
   keras-maskrcnn inspect-dataset annotated/ --output inspection/
+  keras-maskrcnn inspect-dataset annotated/ --strict && keras-maskrcnn train ...
   keras-maskrcnn inspect-dataset PennFudanPed/PedMasks --images PennFudanPed/PNGImages
 
 The output folder gets contact_sheet.png, and problems.txt if there are any.
@@ -49,6 +51,12 @@ def add_verbs(verbs) -> None:
         metavar="N",
         help="on the contact sheet (default: %(default)s)",
     )
+    parser.add_argument(
+        "--strict",
+        action="store_true",
+        help="exit with 1 where anything is doubtful: a problem is listed, or something is there "
+        "that training would not learn",
+    )
     parser = options.add_verb(
         verbs,
         "convert-dataset",
@@ -77,12 +85,13 @@ def _add_dataset(parser):
 
 
 def inspect_dataset(args: argparse.Namespace) -> int:
-    """Print what is in a dataset, list what is broken, and draw a sheet of its pictures."""
+    """Print what is in a dataset, list what is doubtful, and draw a sheet of its pictures."""
     import cv2
     from rich.console import Console
     from rich.progress import track
 
     from keras_maskrcnn.data import inspection
+    from keras_maskrcnn.data.problems import nothing_to_train_on
 
     dataset = _open(args)
     dataset.max_broken = 1.0  # the broken ones are what is to be found
@@ -94,7 +103,8 @@ def inspect_dataset(args: argparse.Namespace) -> int:
     output.mkdir(parents=True, exist_ok=True)
     console = Console()
     console.print(dataset.source, highlight=False, markup=False, soft_wrap=True)
-    for table in _tables(dataset, inspection.figures(dataset)):
+    figures = inspection.figures(dataset)
+    for table in _tables(dataset, figures):
         console.print(table)
     sheet = output / "contact_sheet.png"
     picture = inspection.contact_sheet(dataset, args.pictures)
@@ -105,8 +115,13 @@ def inspect_dataset(args: argparse.Namespace) -> int:
         (output / "problems.txt").write_text(report + "\n", encoding="utf-8")
         console.print(dataset.problem_report(), highlight=False, markup=False, soft_wrap=True)
         print(f"all problems: {output / 'problems.txt'}")
+    remarks = inspection.remarks(dataset, figures, MaskRCNNConfig.max_gt_boxes)
+    nothing = nothing_to_train_on(dataset.source, dataset.records)
+    remarks += [nothing] if nothing else []
+    for remark in remarks:
+        print(f"doubtful: {remark}")
     print(f"contact sheet: {sheet}")
-    return 0
+    return int(args.strict and bool(dataset.problems or remarks))
 
 
 def convert_dataset(args: argparse.Namespace) -> int:
@@ -195,10 +210,6 @@ def _classes(dataset, figures, width=24):
         share = f"{number / figures.objects:.1%}"
         images = str(figures.class_images[class_id])
         table.add_row(dataset.class_names[class_id], str(number), share, images, bar)
-    absent = [dataset.class_names[i] for i in np.flatnonzero(numbers == 0)]
-    if absent:
-        table.caption = f"{len(absent)} without an object: {', '.join(absent)}"
-        table.caption_justify = "left"
     return table
 
 

@@ -21,7 +21,8 @@ from keras_maskrcnn.cli.run_folder import (
 )
 from keras_maskrcnn.cli.training_options import TrainingOptions
 from keras_maskrcnn.config import MaskRCNNConfig
-from keras_maskrcnn.data import Augmentation, Dataset, open_dataset
+from keras_maskrcnn.data import Augmentation, Dataset, TFRecordDataset, open_dataset
+from keras_maskrcnn.data.inspection import figures, remarks
 from keras_maskrcnn.evaluation.callbacks import CocoEvaluation
 from keras_maskrcnn.evaluation.coco import evaluate, results_table
 from keras_maskrcnn.evaluation.tensorboard import DetectionSummaries
@@ -94,6 +95,7 @@ def _run(folder, options, config, train_set, val_set):
     model = _model(config, options, begun=backup.step > 0)
     model.compile(optimizer=_optimizer(options, schedule))
     note_start(folder, options, config, train_set, val_set)
+    _say_remarks(train_set, config)
     batches = train_set.batches(
         config,
         batch_size=options.batch_size,
@@ -284,6 +286,13 @@ def _datasets(options):
     if not options.val_data:
         return train_set, None
     return train_set, open_dataset(options.val_data, options.val_images, train_set.class_names)
+
+
+def _say_remarks(train_set, config):
+    """What training would not make of the data; of TFRecords, that would take reading them all."""
+    if not isinstance(train_set, TFRecordDataset):
+        for remark in remarks(train_set, figures(train_set), config.max_gt_boxes):
+            say(remark)
 
 
 def _model(config, options, begun):

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ from keras_maskrcnn.config import MaskRCNNConfig
 from keras_maskrcnn.data.formats import coco, labelme, mask_png, via, voc
 from keras_maskrcnn.data.masks import decode_mask
 from keras_maskrcnn.data.pipeline import Augment, ListedItems, make_batches
-from keras_maskrcnn.data.problems import ProblemLog
+from keras_maskrcnn.data.problems import ProblemLog, nothing_to_train_on
 from keras_maskrcnn.data.records import Contents, Lost, Problem
 
 
@@ -145,10 +146,15 @@ class Dataset:
     ) -> tf.data.Dataset:
         """Batches `(x, y)` as the model takes them; see `data.pipeline.make_batches`.
 
+        Warns where there is no object to train on.
+
         Raises:
             ValueError: More than `max_broken` cannot be used.
         """
         self._log.check()
+        nothing = nothing_to_train_on(self.source, self.records) if training else None
+        if nothing:
+            warnings.warn(nothing, stacklevel=2)
         items = ListedItems(self.records)
         return make_batches(items, self, config, batch_size, training, seed, augmentation, start)
 

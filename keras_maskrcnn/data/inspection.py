@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -14,10 +14,12 @@ from keras_maskrcnn.data.drawing import FONT, draw_instances, grid
 from keras_maskrcnn.data.images import resize_image
 from keras_maskrcnn.data.masks import broken_masks, decode_mask, decode_rle
 from keras_maskrcnn.data.outlines import rectangle_polygon
-from keras_maskrcnn.data.records import Record, load_image
+from keras_maskrcnn.data.records import AnnotatedImages, Instance, Record, load_image
 
 SMALL, MEDIUM = 32**2, 96**2  # COCO's bounds of the areas of small and medium objects, in pixels
 CAPTION, GAP, INK = 34, 10, (60, 60, 60)  # pixels, pixels, RGB
+DOUBT = (255, 0, 0)  # RGB
+MOST_NAMES = 10
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,34 @@ def figures(dataset: Dataset) -> Figures:
     )
 
 
+def remarks(dataset: AnnotatedImages, figures: Figures, max_gt_boxes: int) -> list[str]:
+    """What a training on the dataset would not make of it, in sentences that say what to do.
+
+    Args:
+        dataset: Whose classes they are.
+        figures: Of the dataset.
+        max_gt_boxes: Of the config to train with.
+    """
+    said = []
+    crowded = int(np.sum(figures.objects_per_image > max_gt_boxes))
+    if crowded:
+        most = int(figures.objects_per_image.max())
+        said.append(
+            f"{dataset.source}: {crowded} of {figures.images} images have more than "
+            f"{max_gt_boxes} objects (max_gt_boxes), up to {most}; training draws {max_gt_boxes} "
+            f"of them each time. To train on all of them: --max-gt-boxes {most}"
+        )
+    absent = [dataset.class_names[i] for i in np.flatnonzero(figures.class_objects == 0)]
+    if figures.objects and absent:
+        names = ", ".join(absent[:MOST_NAMES]) + " and others" * (len(absent) > MOST_NAMES)
+        said.append(
+            f"{dataset.source}: {len(absent)} of {len(dataset.class_names)} classes without an "
+            f"object, which cannot be learnt: {names}. To do without, take them out of the "
+            "annotations or choose class_names in open_dataset"
+        )
+    return said
+
+
 def check_files(dataset: Dataset) -> Iterator[Record]:
     """Decodes every image and mask, notes those that are broken, and yields the records as it goes.
 
@@ -100,7 +130,9 @@ def contact_sheet(
 ) -> np.ndarray:
     """One picture, (H, W, 3) uint8 RGB, of annotated images spread over the dataset.
 
-    Images with objects come first; below each stand its name, size and number of objects.
+    Images with doubtful objects come first, then others with objects; below each stand its name,
+    size and number of objects. Objects of which a problem says that they were mended, or that
+    their mask is broken, have a red frame and a question mark before their class.
 
     Args:
         dataset: Images of it that cannot be used are passed over.
@@ -112,12 +144,12 @@ def contact_sheet(
         ValueError: No image can be used.
     """
     broken = {problem.where for problem in dataset.problems if problem.lost == "image"}
-    objects = {i: len(r.instances) for i, r in enumerate(dataset.records) if r.path not in broken}
-    usable = list(objects)
-    filled = [i for i in usable if objects[i]]
-    chosen = filled if len(filled) >= min(count, len(usable)) else usable
-    spread = np.unique(np.linspace(0, len(chosen) - 1, min(count, len(chosen))).round().astype(int))
-    tiles = [_tile(dataset, chosen[place], side) for place in spread] if chosen else []
+    usable = [i for i, record in enumerate(dataset.records) if record.path not in broken]
+    doubtful = _Doubts(dataset)
+    marked = [i for i in usable if any(map(doubtful, dataset.records[i].instances))]
+    filled = [i for i in usable if dataset.records[i].instances]
+    chosen = list(dict.fromkeys([*_spread(marked, count), *_spread(filled, count), *usable]))
+    tiles = [_tile(dataset, index, side, doubtful) for index in chosen[:count]]
     if not tiles:
         raise ValueError(f"{dataset.source}: no image can be used.\n{dataset.problem_report()}")
     return np.pad(grid(tiles, columns), ((12, 12), (12, 12), (0, 0)), constant_values=255)
@@ -129,18 +161,33 @@ def _broken_masks(dataset, record):
         yield where, f"{why}; it is left out", "annotation"
 
 
-def _tile(dataset, index, side):
+class _Doubts:
+    """Whether an instance is one of those that the problems of a dataset are about."""
+
+    def __init__(self, dataset: Dataset):
+        self._source = dataset.source
+        self._wheres = {problem.where for problem in dataset.problems}
+        self._ids = {problem.annotation_id for problem in dataset.problems} - {None}
+
+    def __call__(self, instance: Instance) -> bool:
+        known = instance.annotation_id
+        where = f"{self._source}: annotation {known}"
+        return where in self._wheres or (isinstance(known, int | str) and known in self._ids)
+
+
+def _spread(values: Sequence[int], count: int) -> list[int]:
+    """At most `count` of the values, in even steps from the first to the last."""
+    places = np.linspace(0, len(values) - 1, min(count, len(values))).round().astype(int)
+    return [values[place] for place in np.unique(places)] if len(values) else []
+
+
+def _tile(dataset, index, side, doubtful):
     """An annotated image, its longer side `side` pixels, with its caption below."""
     record = dataset.records[index]
     scale = side / max(record.height, record.width)
     shape = max(1, round(record.height * scale)), max(1, round(record.width * scale))
-    broken = {problem.where for problem in dataset.problems if problem.lost == "annotation"}
-    instances = [
-        instance
-        for instance in record.instances
-        if not instance.crowd
-        and f"{dataset.source}: annotation {instance.annotation_id}" not in broken
-    ]
+    instances = [instance for instance in record.instances if not instance.crowd]
+    doubts = [doubtful(instance) for instance in instances]
     image = resize_image(record.read_image(), shape)
     boxes = np.array([i.box for i in instances], np.float32).reshape(-1, 4) * scale
     masks = [_small_mask(instance, record, shape) for instance in instances]
@@ -151,25 +198,32 @@ def _tile(dataset, index, side):
         boxes[order],
         [instances[i].class_id for i in order],
         [masks[i] for i in order] or None,
-        [dataset.class_names[instances[i].class_id] for i in order],
+        [f"{'? ' * doubts[i]}{dataset.class_names[instances[i].class_id]}" for i in order],
     )
+    for index in np.flatnonzero(doubts):
+        left, top, right, bottom = boxes[index].round().astype(int).tolist()
+        cv2.rectangle(drawn, (left, top), (right - 1, bottom - 1), DOUBT, 2)
     tile = np.full((shape[0] + CAPTION, side + GAP, 3), 255, np.uint8)
     tile[: shape[0], : shape[1]] = drawn
     name = os.path.basename(record.path)
     name = name if len(name) <= 24 else f"{name[:10]}...{name[-11:]}"
     number = f"{len(instances)} object{'s' * (len(instances) != 1)}"
+    number += f", {sum(doubts)} doubtful" * any(doubts)
     caption = f"{name}  {record.width} x {record.height}  {number}"
     cv2.putText(tile, caption, (1, shape[0] + 16), FONT, 0.4, INK, 1, cv2.LINE_AA)
     return tile
 
 
 def _small_mask(instance, record, shape):
-    """The mask of an object at the size of its tile, its box where it has none."""
+    """The mask of an object at the size of its tile, its box where it has none that is whole."""
     scale = shape[0] / record.height
     segmentation = instance.segmentation
     if isinstance(segmentation, dict):
-        mask = decode_rle(segmentation, record.height, record.width)
-        return cv2.resize(mask * 255, shape[::-1], interpolation=cv2.INTER_AREA) > 127
+        try:
+            mask = decode_rle(segmentation, record.height, record.width)
+            return cv2.resize(mask * 255, shape[::-1], interpolation=cv2.INTER_AREA) > 127
+        except ValueError:
+            segmentation = None
     if segmentation is None:
         segmentation = [rectangle_polygon(*instance.box)]
     scaled = [(np.array(polygon) * scale).tolist() for polygon in segmentation]

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
-from keras_maskrcnn.data.records import Problem
+from keras_maskrcnn.data.records import Problem, Record
 
 # So few broken ones do not stop anything, however small the dataset is.
 FEW = 5
@@ -89,3 +89,27 @@ class ProblemLog:
         self._problems[problem] = None
         if problem.lost:
             self._lost[problem.lost].add(problem.where)
+
+
+def nothing_to_train_on(source: str, records: Iterable[Record]) -> str | None:
+    """That no object is left when crowds are left out, and what to do; None if there is one.
+
+    Args:
+        source: The dataset's.
+        records: Gone through to the first object.
+    """
+    crowds = 0
+    for record in records:
+        if not all(instance.crowd for instance in record.instances):
+            return None
+        crowds += len(record.instances)
+    if not crowds:
+        return (
+            f"{source}: nothing is left to train on, since no image has an object: check that "
+            "annotations, images and classes belong together."
+        )
+    return (
+        f"{source}: nothing is left to train on, since all {crowds} annotations are crowds, which "
+        "training leaves out. CVAT exports the masks of its brush so: set their iscrowd to 0 if "
+        "each is one object."
+    )

@@ -1,6 +1,7 @@
 """Datasets in TFRecord files, read as a stream, whatever the number of their images."""
 
 import os
+import warnings
 from collections.abc import Iterator
 
 import tensorflow as tf
@@ -9,8 +10,9 @@ from keras_maskrcnn.config import MaskRCNNConfig
 from keras_maskrcnn.data.dataset import Dataset
 from keras_maskrcnn.data.formats import tfrecord
 from keras_maskrcnn.data.formats.shared.serialization import is_landscape, parse_record
-from keras_maskrcnn.data.formats.tfrecord import read_shard, shard_table
+from keras_maskrcnn.data.formats.tfrecord import StoredRecords, read_shard, shard_table
 from keras_maskrcnn.data.pipeline import Augment, make_batches
+from keras_maskrcnn.data.problems import nothing_to_train_on
 from keras_maskrcnn.data.records import AnnotatedImages, Record
 from keras_maskrcnn.data.service import service_batches
 
@@ -115,6 +117,12 @@ class TFRecordDataset(Dataset):
                 f"gt_mask_size={config.gt_mask_size}: change the config, or write them anew."
             )
         self._log.check()
+        if training:
+            # What is broken among the first is noted when it is met in training.
+            records = StoredRecords(self.shards, self.mask_size, lambda *_: None)
+            nothing = nothing_to_train_on(self.source, records)
+            if nothing:
+                warnings.warn(nothing, stacklevel=2)
         if service is None:
             return make_batches(self, self, config, batch_size, training, seed, augmentation, start)
         if not training or start:

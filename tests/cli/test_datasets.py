@@ -60,6 +60,44 @@ def test_inspect_without_an_object(tmp_path):
     assert main(["inspect-dataset", str(tmp_path), "--output", str(tmp_path / "out")]) == 0
 
 
+def test_strict_exits_with_1_where_anything_is_doubtful(shapes, tmp_path, capsys):
+    command = ["inspect-dataset", str(tmp_path / "shapes"), "--output", str(tmp_path / "out")]
+    assert main([*command, "--strict"]) == 0
+    path = tmp_path / "shapes/annotations.json"
+    content = json.loads(path.read_text())
+    good = json.dumps(content)
+    content["categories"].append({"id": 99, "name": "unicorn"})
+    path.write_text(json.dumps(content))
+    assert main(command) == 0
+    assert main([*command, "--strict"]) == 1
+    assert "classes without an object" in capsys.readouterr().out
+    content = json.loads(good)
+    content["annotations"][0]["bbox"] = [0, 0, 1, 1]
+    path.write_text(json.dumps(content))
+    assert main([*command, "--strict"]) == 1
+    assert "contradicts its segmentation" in (tmp_path / "out/problems.txt").read_text()
+    content = json.loads(good)
+    for annotation in content["annotations"]:
+        annotation["iscrowd"] = 1
+    path.write_text(json.dumps(content))
+    capsys.readouterr()
+    assert main([*command, "--strict"]) == 1
+    assert "annotations are crowds" in capsys.readouterr().out
+
+
+def test_training_says_what_it_would_not_make_of_the_data(shapes, tmp_path, capsys):
+    path = tmp_path / "shapes/annotations.json"
+    content = json.loads(path.read_text())
+    content["categories"].append({"id": 99, "name": "unicorn"})
+    path.write_text(json.dumps(content))
+    options = ["--train-data", str(tmp_path / "shapes"), "--epochs", "1", "--batch-size", "4"]
+    options += ["--max-gt-boxes", "1", "--output", str(tmp_path / "run")]
+    assert main(["train", *options, *TINY]) == 0
+    said = capsys.readouterr().err
+    assert said.count("objects (max_gt_boxes)") == 1
+    assert said.count("1 of 7 classes without an object, which cannot be learnt: unicorn") == 1
+
+
 def test_convert_says_what_is_lost(shapes, tmp_path, capsys):
     options = ["--to", "mask-png", "--output", str(tmp_path / "out"), "--link-images"]
     assert main(["convert-dataset", str(tmp_path / "shapes"), *options]) == 0

@@ -68,3 +68,57 @@ def test_no_picture_at_all(dataset):
     list(inspection.check_files(dataset))
     with pytest.raises(ValueError, match="no image can be used"):
         inspection.contact_sheet(dataset)
+
+
+def test_what_training_would_not_make_of_it_is_said(dataset):
+    figures = inspection.figures(dataset)
+    most = int(figures.objects_per_image.max())
+    assert not [r for r in inspection.remarks(dataset, figures, most) if "max_gt_boxes" in r]
+    said = inspection.remarks(dataset, figures, most - 1)[0]
+    crowded = sum(figures.objects_per_image == most)
+    assert f"{crowded} of 6 images have more than {most - 1} objects (max_gt_boxes)" in said
+    assert f"up to {most}" in said
+    assert said.endswith(f"--max-gt-boxes {most}")
+    assert said.startswith(dataset.source)
+
+
+def test_classes_without_an_object_are_said(dataset):
+    content = json.loads(pathlib.Path(dataset.source).read_text())
+    content["categories"] += [{"id": 90 + i, "name": f"new{i}"} for i in range(12)]
+    pathlib.Path(dataset.source).write_text(json.dumps(content))
+    larger = km.data.CocoDataset(dataset.source, pathlib.Path(dataset.source).parent / "images")
+    figures = inspection.figures(larger)
+    (said,) = inspection.remarks(larger, figures, 100)
+    pairs = zip(larger.class_names, figures.class_objects, strict=True)
+    absent = [name for name, number in pairs if number == 0]
+    assert f"{len(absent)} of 18 classes without an object" in said
+    assert f": {', '.join(absent[:10])} and others." in said
+    assert "class_names" in said
+
+
+def test_sheet_marks_the_doubtful_objects(dataset):
+    content = json.loads(pathlib.Path(dataset.source).read_text())
+    annotation = content["annotations"][-1]
+    annotation["bbox"] = [0, 0, 1, 1]
+    pathlib.Path(dataset.source).write_text(json.dumps(content))
+    doubtful = km.data.CocoDataset(dataset.source, pathlib.Path(dataset.source).parent / "images")
+    (problem,) = doubtful.problems
+    assert problem.annotation_id == annotation["id"]
+    sheet = inspection.contact_sheet(doubtful, count=1, side=128)
+    (record,) = [r for r in doubtful.records if r.image_id == annotation["image_id"]]
+    instance = next(i for i in record.instances if i.annotation_id == annotation["id"])
+    left, top, right, bottom = (2 * np.array(instance.box)).astype(int) + 12
+    red = (sheet == inspection.DOUBT).all(2)
+    for line in (red[top, left:right], red[bottom - 1, left:right]):
+        assert line.mean() > 0.9
+    for line in (red[top:bottom, left], red[top:bottom, right - 1]):
+        assert line.mean() > 0.9
+    assert not (inspection.contact_sheet(dataset, side=128) == inspection.DOUBT).all(2).any()
+
+
+def test_sheet_marks_broken_masks(dataset):
+    instance = dataset.records[4].instances[0]
+    instance.segmentation["counts"] = [5]
+    list(inspection.check_files(dataset))
+    sheet = inspection.contact_sheet(dataset, count=1, side=128)
+    assert (sheet == inspection.DOUBT).all(2).sum() > 40

@@ -181,3 +181,29 @@ def test_a_known_problem_stops_what_reads_on():
         with pytest.raises(ValueError, match="6 of 6 images cannot be used"):
             log.add(problem)
     assert len(log) == 6
+
+
+def test_a_training_without_an_object_warns(folder, config):
+    path = write_set(folder, 4, [{"iscrowd": 1}] * 4)
+    dataset = km.data.CocoDataset(path, folder)
+    message = (
+        f"{path}: nothing is left to train on, since all 4 annotations are crowds.* set their "
+        "iscrowd to 0"
+    )
+    with pytest.warns(UserWarning, match=message):
+        dataset.batches(config, training=True)
+    records = km.data.write_tfrecords(dataset, folder / "records", mask_size=14)
+    with pytest.warns(UserWarning, match="records: nothing is left .* all 4 annotations are crowd"):
+        records.batches(config, training=True)
+    path = write_set(folder, 4, [{"category_id": 2}] * 4)
+    with pytest.warns(UserWarning, match="no image has an object: check that annotations, images"):
+        km.data.CocoDataset(path, folder).batches(config, training=True)
+
+
+def test_one_object_or_no_training_does_not_warn(folder, config, recwarn):
+    path = write_set(folder, 4, [{"iscrowd": 1}] * 4)
+    km.data.CocoDataset(path, folder).batches(config)
+    km.data.CocoDataset(write_set(folder, 4, [{"iscrowd": 1}] * 3), folder).batches(
+        config, training=True
+    )
+    assert not [w for w in recwarn if "nothing is left" in str(w.message)]

@@ -65,7 +65,8 @@ def mender(
     problems: list[Problem], where: str, annotation_id: int | str | None = None
 ) -> Callable[[str], None]:
     """What `make_instance` calls for the annotation at `where`; it adds to `problems`."""
-    return lambda what: problems.append(Problem(where, what, annotation_id=annotation_id))
+    known = annotation_id if isinstance(annotation_id, int | str) else None  # a list, say
+    return lambda what: problems.append(Problem(where, what, annotation_id=known))
 
 
 def _segmentation(segmentation, height, width, mended):
