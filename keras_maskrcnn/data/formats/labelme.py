@@ -26,6 +26,7 @@ from keras_maskrcnn.data.formats.shared.grouping import (
     labels_of,
 )
 from keras_maskrcnn.data.formats.shared.json_files import outer_keys, read_json
+from keras_maskrcnn.data.formats.shared.parts import combine_parts, paste_mask
 from keras_maskrcnn.data.formats.shared.placing import (
     check_class_names,
     full_mask,
@@ -34,7 +35,6 @@ from keras_maskrcnn.data.formats.shared.placing import (
 )
 from keras_maskrcnn.data.formats.shared.values import class_name
 from keras_maskrcnn.data.images import encoded_image_size, image_size
-from keras_maskrcnn.data.masks import decode_mask, encode_mask
 from keras_maskrcnn.data.outlines import ellipse_polygon, rectangle_polygon
 from keras_maskrcnn.data.records import AnnotatedImages, Contents, Problem
 
@@ -196,12 +196,7 @@ def _describe(shape):
 
 
 def _segmentation(shapes, size):
-    """Polygons if all shapes are, else the RLE of their union."""
-    parts = [_part(shape, size) for shape in shapes]
-    if all(isinstance(part, list) for part in parts):
-        return parts
-    masks = [decode_mask([part], *size) if isinstance(part, list) else part for part in parts]
-    return encode_mask(np.any(masks, axis=0))
+    return combine_parts([_part(shape, size) for shape in shapes], size)
 
 
 def _part(shape, size):
@@ -245,12 +240,8 @@ def _pasted(text, corner, size):
         raise ValueError(f"its mask is no PNG in base64: {error}") from error
     if patch.ndim != 2:
         raise ValueError(f"its mask must have one channel, got shape {patch.shape}")
-    mask = np.zeros(size, np.uint8)
     left, top = (int(value) for value in np.round(corner))
-    if left < 0 or top < 0 or top + patch.shape[0] > size[0] or left + patch.shape[1] > size[1]:
-        raise ValueError("its mask reaches out of the image")
-    mask[top : top + patch.shape[0], left : left + patch.shape[1]] = patch
-    return mask
+    return paste_mask(patch, left, top, size)
 
 
 def _shapes(instance, record, losses):

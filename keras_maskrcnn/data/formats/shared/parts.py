@@ -35,8 +35,8 @@ def paste_mask(patch: np.ndarray, left: int, top: int, size: tuple[int, int]) ->
     bottom, right = top + patch.shape[0], left + patch.shape[1]
     if left < 0 or top < 0 or bottom > size[0] or right > size[1]:
         raise ValueError(
-            f"its mask of {patch.shape[1]}x{patch.shape[0]} at {left}, {top} reaches out of the "
-            f"image of {size[1]}x{size[0]}"
+            f"its mask reaches out of the image of {size[1]}x{size[0]}: it is "
+            f"{patch.shape[1]}x{patch.shape[0]} and begins at x {left}, y {top}"
         )
     mask = np.zeros(size, np.uint8)
     mask[top:bottom, left:right] = patch
