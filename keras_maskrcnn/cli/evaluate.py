@@ -43,8 +43,7 @@ def evaluate(args: argparse.Namespace) -> int:
     from keras_maskrcnn.evaluation.coco import results_table
 
     model = load_model(args)
-    names = model.config.class_names or None
-    dataset = km.data.open_dataset(args.data, getattr(args, "images", None), names)
+    dataset = _open(args.data, getattr(args, "images", None), model.config.class_names)
     results = km.evaluate(model, dataset, batch_size=args.batch_size, verbose=1)
     Console().print(results_table(results))
     if dataset.problems:
@@ -53,3 +52,21 @@ def evaluate(args: argparse.Namespace) -> int:
         write_results(results, args.json)
         print(f"results: {args.json}")
     return 0
+
+
+def _open(data, images, class_names):
+    """The dataset with the model's classes, also those that it has no object of."""
+    from keras_maskrcnn.data import open_dataset
+    from keras_maskrcnn.evaluation.coco import NO_CLASS
+
+    dataset = open_dataset(data, images)
+    names = [name for name in class_names if name != NO_CLASS]
+    unknown = [name for name in dataset.class_names if name not in names]
+    if not names or (not unknown and len(names) == len(dataset.class_names)):
+        return dataset
+    if unknown:
+        raise ValueError(
+            f"{data} has classes that the model does not know: {', '.join(unknown[:10])}. Take "
+            f"them out of the annotations; the model's are {', '.join(names)}."
+        )
+    return open_dataset(data, images, names)

@@ -17,6 +17,7 @@ from rich.table import Table
 STATISTICS = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large", "ar")
 COCO_DETECTIONS = 100  # an image, of which COCO's figures count the best
 IMAGES_AT_A_TIME = 32
+NO_CLASS = "N/A"  # torchvision's name of class ids that are of no category
 
 
 def evaluate(
@@ -84,11 +85,12 @@ def run_coco_eval(
     return _run_on_results(results, dataset.ground_truth(), kinds, image_ids, most)
 
 
-def match_classes(model, dataset) -> list[int]:
+def match_classes(model, dataset) -> list[int | None]:
     """The dataset's category id of each of a model's classes, found by name.
 
     Args:
         model: A `MaskRCNN`; without `class_names` its classes are those of the dataset in order.
+            Those that are called "N/A" have no id: what is found of them does not count.
         dataset: A `Dataset`.
 
     Raises:
@@ -102,17 +104,17 @@ def match_classes(model, dataset) -> list[int]:
             f"has classes that the model does not know: {_listed(unknown)}. Open it with "
             "class_names=model.config.class_names to leave them out."
         )
-    if missing := [name for name in names if name not in known]:
+    if missing := [name for name in names if name not in (*known, NO_CLASS)]:
         problems.append(
             f"lacks classes of the model: {_listed(missing)}. Add them to its categories; without "
             "objects they do not count."
         )
     if problems:
         raise ValueError(f"{dataset.source} " + " It ".join(problems))
-    if not len(names) == len(known) == number:
+    if len(names) != number or len(known) != number - names.count(NO_CLASS):
         raise ValueError(f"The dataset has {len(known)} classes, the model num_classes={number}.")
     ids = dict(zip(known, dataset.category_ids, strict=True))
-    return [ids[name] for name in names]
+    return [ids.get(name) for name in names]
 
 
 def _listed(names):
@@ -225,8 +227,13 @@ def _detect(model, records, dataset, category_ids, batch_size):
     return [
         entry
         for record, detections in zip(records, found, strict=True)
-        for entry in detections.to_coco(record.image_id, category_ids)
+        for entry in _of_classes(detections, category_ids).to_coco(record.image_id, category_ids)
     ]
+
+
+def _of_classes(detections, category_ids):
+    """The detections whose class has a category id."""
+    return detections[[category_ids[class_id] is not None for class_id in detections.class_ids]]
 
 
 def _readable(records, dataset):

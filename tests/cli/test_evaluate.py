@@ -1,7 +1,9 @@
 """Evaluation from the command line."""
 
 import json
+import pathlib
 
+import keras_maskrcnn as km
 from keras_maskrcnn.cli.main import main
 
 
@@ -12,3 +14,27 @@ def test_evaluate_repeats_the_results_of_the_run(run, data, tmp_path, capsys):
     results = json.loads((tmp_path / "ap.json").read_text())
     assert results == json.loads((run / "results.json").read_text())
     assert "AP" in capsys.readouterr().out
+
+
+def write_labelme(folder, labels):
+    """A folder of one picture with a rectangle of each label."""
+    dataset = km.data.shapes.generate(folder / "shapes", 1, size=64)
+    km.data.convert(dataset, "labelme", folder / "labelme")
+    (file,) = (folder / "labelme").glob("*.json")
+    content = json.loads(file.read_text())
+    shape = {"shape_type": "rectangle", "points": [[4, 4], [20, 30]], "flags": {}}
+    content["shapes"] = [{**shape, "label": label, "group_id": None} for label in labels]
+    pathlib.Path(file).write_text(json.dumps(content))
+    return str(folder / "labelme")
+
+
+def test_other_classes_are_refused_and_absent_ones_are_not(run, tmp_path, error_of, capsys):
+    first, *_ = km.MaskRCNNConfig.from_yaml(run / "config.yaml").class_names
+    (tmp_path / "a").mkdir()
+    known = write_labelme(tmp_path / "a", [first])
+    assert main(["evaluate", "--run", str(run), "--data", known]) == 0
+    capsys.readouterr()
+    (tmp_path / "b").mkdir()
+    other = write_labelme(tmp_path / "b", [first, "eel"])
+    error = error_of(["evaluate", "--run", str(run), "--data", other])
+    assert "has classes that the model does not know: eel" in error

@@ -328,6 +328,28 @@ def test_classes_in_another_order_are_matched_by_name(dataset):
     assert figures["mask_ap"] > 0.8
 
 
+class SparseModel(PerfectModel):
+    """Between the classes of the dataset it has some of no category, as torchvision's models."""
+
+    def __init__(self, dataset):
+        super().__init__(dataset)
+        names = [part for name in dataset.class_names for part in (name, "N/A")]
+        self.config.class_names, self.config.num_classes = tuple(names), len(names)
+
+    def _found(self, example):
+        found = super()._found({**example, "class_ids": 2 * example["class_ids"]})
+        # And something of no category, with the highest score.
+        masks = np.concatenate([found.box_masks, found.box_masks])
+        boxes, ids = np.tile(found.boxes, (2, 1)), found.class_ids
+        scores = np.repeat([0.9, 1.0], len(ids))
+        return Detections(boxes, scores, np.append(ids, ids + 1), masks, found.image_size)
+
+
+def test_what_is_of_no_category_does_not_count(dataset):
+    figures = evaluate(SparseModel(dataset), dataset, verbose=0, max_images=6)
+    assert figures["box_ap"] == pytest.approx(1.0)
+
+
 def test_without_names_the_order_counts(dataset):
     model = PerfectModel(dataset)
     model.config.class_names = ()
