@@ -42,11 +42,16 @@ def __dir__() -> list[str]:
 class _WithKeras(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Loads `MaskRCNN` as soon as Keras is loaded, whoever loads it."""
 
+    keras_loader = None
+
     def find_spec(self, fullname, path=None, target=None):
         if fullname != "keras":
             return None
+        # Some only ask whether there is a Keras, so this stays until one is loaded.
+        place = sys.meta_path.index(self)
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(fullname)
+        sys.meta_path.insert(place, self)
         if spec is not None:
             self.keras_loader, spec.loader = spec.loader, self
         return spec
@@ -55,12 +60,23 @@ class _WithKeras(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return self.keras_loader.create_module(spec)
 
     def exec_module(self, module):
+        sys.meta_path.remove(self)
         module.__spec__.loader = module.__loader__ = self.keras_loader
         self.keras_loader.exec_module(module)
-        # If a module of this package is what needs Keras, it is not to be loaded from within.
+        # A module of this package that needs Keras is not to find itself half loaded.
         ours = [m for name, m in sys.modules.items() if name.startswith(f"{__name__}.")]
-        if not any(getattr(m.__spec__, "_initializing", False) for m in ours):
+        if any(getattr(m.__spec__, "_initializing", False) for m in ours):
+            module.saving.get_custom_objects()[f"{__name__}>MaskRCNN"] = _StandIn
+        else:
             importlib.import_module(_HOMES["MaskRCNN"])
+
+
+class _StandIn:
+    """What Keras knows of `MaskRCNN` until its module is loaded."""
+
+    @staticmethod
+    def from_config(config):
+        return __getattr__("MaskRCNN").from_config(config)
 
 
 if "keras" in sys.modules:

@@ -72,6 +72,13 @@ def test_keras_knows_the_model_in_whatever_order_they_are_imported(imports):
     assert "keras_maskrcnn.mask_rcnn.MaskRCNN" in run_python(known)
 
 
+def test_a_model_is_loaded_whatever_module_came_first(small_config, tmp_path):
+    keras_maskrcnn.MaskRCNN(small_config).save(tmp_path / "m.keras")
+    program = "import keras_maskrcnn.prediction.file_lists, keras; "
+    program += f"print(keras.models.load_model({str(tmp_path / 'm.keras')!r}).config.backbone)"
+    assert run_python(program) == "resnet14\n"
+
+
 def test_versions_agree():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert project["version"] == keras_maskrcnn.__version__

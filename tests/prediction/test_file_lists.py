@@ -201,9 +201,10 @@ def test_the_command_line_says_what_is_wrong(command, tmp_path, capsys):
 
 def test_killed_at_any_moment_and_started_again(command, tmp_path):
     """A real process and a real SIGKILL, at moments that how far it is decides."""
-    start = "import sys; from keras_maskrcnn import batch_prediction, cli; "
-    often = "batch_prediction.COMMIT_SECONDS = 0; "  # so that kills fall on all kinds of moments
-    program = [sys.executable, "-c", start + often + "sys.exit(cli.main())", *command]
+    start = "import sys; from keras_maskrcnn.cli.main import main; "
+    start += "from keras_maskrcnn.prediction import file_lists; "
+    often = "file_lists.COMMIT_SECONDS = 0; "  # so that kills fall on all kinds of moments
+    program = [sys.executable, "-c", start + often + "sys.exit(main())", *command]
     undisturbed, output = tmp_path / "undisturbed.json", tmp_path / "killed.json"
     assert subprocess.run([*program, str(undisturbed)], capture_output=True).returncode == 1
     for moment in (0, 1, 120, 250):

@@ -79,7 +79,7 @@ def test_code_in_a_torch_file_is_not_run(tmp_path):
 def test_without_torch_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     (tmp_path / "m.pth").write_bytes(SIGNATURES["cut.pth"])
-    with pytest.raises(ImportError, match=r"m\.pth is a PyTorch file.*keras-maskrcnn\[torch\]"):
+    with pytest.raises(ImportError, match=r"m\.pth is a PyTorch file.*maskrcnn-keras\[torch\]"):
         read_checkpoint(tmp_path / "m.pth")
 
 
