@@ -156,6 +156,7 @@ def test_save_and_load_in_another_process_is_bit_equal(model, batch, tmp_path):
         np.testing.assert_array_equal(theirs[name], value)
 
 
+@pytest.mark.slow
 def test_loaded_model_goes_on_training(model, batch, tmp_path):
     model.compile(optimizer=keras.optimizers.AdamW(1e-3))
     model.fit(repeated(batch), verbose=0, shuffle=False)
@@ -320,6 +321,7 @@ def test_c5_cuts_regions_out_of_stage_5_at_stride_32(small_config, batch, transf
     np.testing.assert_allclose(cut[7], expected, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fields",
     [

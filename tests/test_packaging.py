@@ -84,6 +84,7 @@ def test_versions_agree():
     assert project["version"] == keras_maskrcnn.__version__
 
 
+@pytest.mark.slow
 def test_build_lays_configs_and_the_op_beside_the_code(tmp_path, compiled_op):
     pytest.importorskip("setuptools", minversion="77")
     command = [sys.executable, "setup.py", "-q", "build", "--build-base", str(tmp_path / "base")]

@@ -122,6 +122,7 @@ def test_convert_takes_a_class_attribute(tmp_path, capsys):
     assert km.data.open_dataset(tmp_path / "out").class_names == ("cat",)
 
 
+@pytest.mark.slow
 def test_train_on_one_format_and_evaluate_on_another(shapes, tmp_path):
     for target in ("labelme", "voc"):
         km.data.convert(shapes, target, tmp_path / target)

@@ -71,6 +71,7 @@ def kill_after_backups(process, folder, number):
     assert process.wait() == -signal.SIGKILL
 
 
+@pytest.mark.slow
 def test_a_killed_run_ends_as_one_left_alone(data, alone, tmp_path):
     folder = tmp_path / "killed"
     kill_after_backups(start(data, folder), folder, random.randint(1, 6))
@@ -245,6 +246,7 @@ def write_detectron2(path, model):
     path.write_bytes(pickle.dumps({"model": tensors}))
 
 
+@pytest.mark.slow
 def test_a_run_of_a_script_is_that_of_the_command_line(data, tmp_path):
     """The same options and config give the same folder: files, log, figures and weights."""
     options = ["--epochs", "1", "--batch-size", "8", "--seed", "3", "--augment", "multiscale"]

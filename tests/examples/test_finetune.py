@@ -44,6 +44,7 @@ def checkpoint(tmp_path_factory):
     return path, model.backbone.get_weights()[0]
 
 
+@pytest.mark.slow
 def test_new_classes_and_frozen_stages(finetune, checkpoint, tmp_path):
     path, stem = checkpoint
     options = ["--images", "6", "--epochs", "2", "--image-size", "64", "--freeze-at", "2"]

@@ -1,10 +1,13 @@
 """The SavedModels of Detectron2's R50-FPN and R50-C4 against what Detectron2 computed."""
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from keras_maskrcnn import MaskRCNNConfig
 from keras_maskrcnn.export.decoding import decode_images
+
+pytestmark = pytest.mark.slow
 
 IMAGES = ("crowd_320", "kitchen_320")
 

@@ -88,6 +88,7 @@ def go_on(model, batch, folder, rows, interrupt_after=None):
     )
 
 
+@pytest.mark.slow
 def test_goes_on_as_if_nothing_had_happened(model, start, batch, tmp_path):
     """Interrupted within an epoch, at its end, and again before the next backup."""
     rows, expected_rows = {}, {}

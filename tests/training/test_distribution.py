@@ -13,6 +13,8 @@ import pytest
 
 import keras_maskrcnn as km
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = pathlib.Path(__file__).with_name("replicas_run.py")
 ROOT = pathlib.Path(km.__file__).parents[1]
 TIMEOUT = 600

@@ -32,6 +32,7 @@ def losses_on_photos(shared, config, dtype):
     return {name: values[0] for name, values in history.items()}
 
 
+@pytest.mark.slow
 def test_losses_are_those_of_float32(shared, small_config):
     float32 = losses_on_photos(shared, small_config, "float32")
     for dtype in ("mixed_bfloat16", "mixed_float16"):
