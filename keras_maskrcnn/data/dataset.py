@@ -16,7 +16,7 @@ from keras_maskrcnn.data.formats import coco, labelme, mask_png, via, voc
 from keras_maskrcnn.data.masks import decode_mask
 from keras_maskrcnn.data.pipeline import Augment, ListedItems, make_batches
 from keras_maskrcnn.data.problems import ProblemLog, nothing_to_train_on
-from keras_maskrcnn.data.records import Contents, Lost, Problem
+from keras_maskrcnn.data.records import Contents, Lost, Problem, load_image
 
 
 class Dataset:
@@ -164,15 +164,20 @@ class Dataset:
         Returns:
             `image` (H, W, 3) uint8 RGB, `boxes` (n, 4) xyxy pixels, `class_ids` (n,), and `masks`
             (n, H, W) bool, crowds left out.
+
+        Raises:
+            FileNotFoundError: There is no such image file.
+            ValueError: The image cannot be read, or a mask not be decoded.
         """
         record = self.records[index]
+        image = load_image(record)
         instances = [instance for instance in record.instances if not instance.crowd]
         masks = np.zeros((len(instances), record.height, record.width), bool)
         for mask, instance in zip(masks, instances, strict=True):
             if instance.segmentation is not None:
                 mask[:] = decode_mask(instance.segmentation, record.height, record.width)
         return {
-            "image": record.read_image(),
+            "image": image,
             "boxes": np.array([i.box for i in instances], np.float32).reshape(-1, 4),
             "class_ids": np.array([i.class_id for i in instances], np.int32),
             "masks": masks,

@@ -4,6 +4,7 @@ Cut out, they take no more memory in a larger image.
 """
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,9 @@ from keras_maskrcnn.data.records import Box, Record
 
 # Numbers of five bits a character; all but the last character of a number have the sixth bit too.
 RLE_COUNTS = re.compile(rb"(?:[P-o]{0,6}[0-O])*")
+# Pixels around an image, behind which polygons are cut off: pycocotools walks along all of them,
+# in time and memory, and numbers their points in 32 bits.
+FAR = 2.0**14
 
 
 def crop_masks(masks, boxes, size: int = 112):
@@ -103,7 +107,7 @@ def rasterize(
     origin = np.array(box[:2])
     scale = size / np.maximum(np.array(box[2:]) - origin, 1e-6)
     scaled = [((np.reshape(polygon, (-1, 2)) - origin) * scale).ravel() for polygon in segmentation]
-    return coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(scaled, size, size)))
+    return coco_mask.decode(polygons_rle(scaled, size, size))
 
 
 def encode_mask(mask: np.ndarray) -> dict[str, Any]:
@@ -123,7 +127,33 @@ def decode_mask(
     """An annotated mask at the size of its image: (height, width) uint8."""
     if isinstance(segmentation, dict):
         return decode_rle(segmentation, height, width)
-    return coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width)))
+    return coco_mask.decode(polygons_rle(segmentation, height, width))
+
+
+def polygons_rle(polygons: Sequence[Sequence[float]], height: int, width: int) -> dict[str, Any]:
+    """The compressed RLE of the pixels in any of the polygons `[[x, y, x, y, ...], ...]`."""
+    window = -FAR, max(height, width) + FAR
+    near = [_cut_off(polygon, *window) for polygon in polygons]
+    return coco_mask.merge(coco_mask.frPyObjects(near, height, width))
+
+
+def _cut_off(polygon, low, high):
+    """A polygon without what lies below `low` or above `high`; as it is, if nothing does."""
+    if low <= min(polygon) and max(polygon) <= high:
+        return polygon
+    points = np.reshape(polygon, (-1, 2))
+    for axis, sign, limit in ((0, 1, low), (0, -1, -high), (1, 1, low), (1, -1, -high)):
+        inside = sign * points[:, axis] >= limit
+        kept = []
+        for index in range(len(points)):
+            before, point = points[index - 1], points[index]
+            if inside[index] != inside[index - 1]:
+                share = (sign * limit - before[axis]) / (point[axis] - before[axis])
+                kept.append(before + share * (point - before))
+            if inside[index]:
+                kept.append(point)
+        points = np.reshape(kept, (-1, 2))
+    return points.ravel().tolist() if len(points) else [low] * 6
 
 
 def decode_rle(rle: dict[str, Any], height: int, width: int) -> np.ndarray:

@@ -129,3 +129,23 @@ def test_broken_masks_are_the_rles_that_cannot_be_decoded():
     assert list(broken) == [1, 4]
     assert "runs add up to 5, not 6" in broken[1]
     assert "of size [3, 2], the image [2, 3]" in broken[4]
+
+
+@pytest.mark.parametrize("far", [1e4, 1e6, 1e9, 1e15])
+def test_polygons_that_reach_far_away(far):
+    """What lies far away takes neither time nor memory, nor changes what lies in the image."""
+    band = [-far, 4.0, far, 4.0, far, 9.0, -far, 9.0]
+    np.testing.assert_array_equal(np.flatnonzero(decode_mask([band], 20, 30).all(1)), range(4, 9))
+    assert not decode_mask([band], 20, 30)[[3, 9]].any()
+    half = [0.0, -far, 15.0, -far, 15.0, far, 0.0, far]
+    np.testing.assert_array_equal(np.flatnonzero(decode_mask([half], 20, 30).all(0)), range(15))
+    assert not decode_mask([[far, far, 2 * far, far, 2 * far, 2 * far]], 20, 30).any()
+    # A narrow box scales the polygon up.
+    assert rasterize([band], (0.0, 4.0, 1 / far, 9.0), 20, 30, 28).all()
+
+
+def test_polygons_that_are_cut_off_have_the_pixels_of_whole_ones():
+    far = [3.0, 2.0, 40_000.0, 9_000.0, 9_000.0, 40_000.0]
+    whole = coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects([far], 20, 30)))
+    assert 100 < whole.sum() < 500
+    np.testing.assert_array_equal(decode_mask([far], 20, 30), whole)

@@ -8,6 +8,7 @@ ends behind its last pixel.
 import base64
 import binascii
 import io
+import itertools
 import json
 import os
 import pathlib
@@ -33,7 +34,7 @@ from keras_maskrcnn.data.formats.shared.placing import (
     place_images,
     without_crowds,
 )
-from keras_maskrcnn.data.formats.shared.values import class_name
+from keras_maskrcnn.data.formats.shared.values import class_name, coordinates, pixels
 from keras_maskrcnn.data.images import encoded_image_size, image_size
 from keras_maskrcnn.data.outlines import ellipse_polygon, rectangle_polygon
 from keras_maskrcnn.data.records import AnnotatedImages, Contents, Problem
@@ -182,11 +183,13 @@ def _embedded(file, text):
 
 
 def _size(content, path, encoded):
-    """The height and width of an image, from its header where the file does not say."""
-    size = content.get("imageHeight"), content.get("imageWidth")
-    if all(type(side) is int and side > 0 for side in size):
-        return size
-    return image_size(path) if encoded is None else encoded_image_size(encoded, path)
+    """The height and width of an image, which have to be what the LabelMe file says."""
+    size = image_size(path) if encoded is None else encoded_image_size(encoded, path)
+    for key, side in zip(("imageHeight", "imageWidth"), size, strict=True):
+        said = content.get(key)
+        if said is not None and pixels(said, key) != side:
+            raise ValueError(f"{path} is {size[1]}x{size[0]}, but its {key} is said to be {said}")
+    return size
 
 
 def _describe(shape):
@@ -224,10 +227,7 @@ def _points(points):
         raise ValueError(f"points must be a list of [x, y], got {points!r:.80}")
     if not points:
         raise ValueError("has no points")
-    points = np.array(points, float)
-    if not np.isfinite(points).all():
-        raise ValueError("points has a coordinate that is NaN or infinite")
-    return points
+    return np.reshape(coordinates(itertools.chain.from_iterable(points), "points"), (-1, 2))
 
 
 def _pasted(text, corner, size):

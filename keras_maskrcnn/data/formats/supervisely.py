@@ -7,6 +7,7 @@ continuous pixels as ours are. A bitmap says of whole pixels where it begins.
 
 import base64
 import io
+import itertools
 import os
 import pathlib
 import struct
@@ -26,7 +27,7 @@ from keras_maskrcnn.data.formats.shared.grouping import (
 )
 from keras_maskrcnn.data.formats.shared.json_files import outer_keys, read_json
 from keras_maskrcnn.data.formats.shared.parts import combine_parts, paste_mask
-from keras_maskrcnn.data.formats.shared.values import class_name, pixels
+from keras_maskrcnn.data.formats.shared.values import class_name, coordinates, pixels
 from keras_maskrcnn.data.images import image_size
 from keras_maskrcnn.data.masks import decode_mask
 from keras_maskrcnn.data.outlines import rectangle_polygon
@@ -87,7 +88,8 @@ def read(
             where = f"{file}:"
             for shape in objects:
                 if isinstance(shape, dict) and not shape.get("geometryType"):  # of old versions
-                    shape["geometryType"] = shapes_of_classes.get(shape.get("classTitle"))
+                    title = str(shape.get("classTitle")).strip()
+                    shape["geometryType"] = shapes_of_classes.get(title)
             grouped = group_shapes(objects, "objects", where, _describe, problems)
             drawn.append(DrawnImage(where, file.name, os.fspath(image), size, grouped))
     problems += _without_annotation(dataset / "img", {file.stem for file in files})
@@ -217,10 +219,7 @@ def _points(points):
         or not all(isinstance(point, list) and len(point) == 2 for point in points)
     ):
         raise ValueError(f"points must be a list of [x, y], got {points!r:.80}")
-    points = np.array(points, float)
-    if not np.isfinite(points).all():
-        raise ValueError("points has a coordinate that is NaN or infinite")
-    return points
+    return np.reshape(coordinates(itertools.chain.from_iterable(points), "points"), (-1, 2))
 
 
 def _is_whole(points):

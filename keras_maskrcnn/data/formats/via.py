@@ -170,7 +170,7 @@ def _only_attribute(entries, source):
     for entry in entries.values():
         with contextlib.suppress(ValueError, AttributeError, TypeError):  # it is listed later
             for region in _regions(entry):
-                names.update(region.get("region_attributes", {}))
+                names.update(_attributes(region))
     names.discard(GROUP)
     if len(names) > 1:
         raise ValueError(
@@ -183,8 +183,7 @@ def _only_attribute(entries, source):
 
 def _describe(region, attribute):
     """The class of a region, and the group of the object that it is a part of."""
-    attributes = region.get("region_attributes")
-    attributes = attributes if isinstance(attributes, dict) else {}
+    attributes = _attributes(region)
     if attribute is None:
         return ONLY_CLASS, attributes.get(GROUP)
     if attribute == OWN_NAME:
@@ -196,6 +195,11 @@ def _describe(region, attribute):
             raise ValueError(f"{attribute!r} must have one option, it has {len(chosen)}")
         value = chosen[0]
     return class_name(value, repr(attribute)), attributes.get(GROUP)
+
+
+def _attributes(region):
+    attributes = region.get("region_attributes")
+    return attributes if isinstance(attributes, dict) else {}
 
 
 def _own_name(attributes):

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import keras_maskrcnn as km
-from keras_maskrcnn.data import CocoDataset, open_dataset
+from keras_maskrcnn.data import CocoDataset, Dataset, open_dataset
+from keras_maskrcnn.data.formats import coco
 from keras_maskrcnn.data.masks import encode_mask
 from keras_maskrcnn.evaluation.coco import evaluate_results
 
@@ -67,6 +68,7 @@ BAD_BOXES = {
     "box outside": ([40, 2, 10, 10], "lies outside the image of 30x20"),
     "box of three": ([2, 2, 10], "bbox must be 4 numbers"),
     "NaN box": ([2, 2, float("nan"), 4], "NaN or infinite"),
+    "box of many digits": ([2, 2, 10**400, 4], "NaN or infinite, or beyond any image"),
     "text box": (["a", 2, 3, 4], "could not convert"),
     "box of shares": ([0.1, 0.1, 0.5, 0.5], "contradicts|pixels, not shares"),
 }
@@ -109,6 +111,9 @@ BAD_ANNOTATIONS = {
     "two points": ({"segmentation": [[1, 1, 5, 5]]}, "no polygon has three points"),
     "odd polygon": ({"segmentation": [[1, 1, 5, 5, 3, 3, 2]]}, "no polygon has three points"),
     "NaN polygon": ({"segmentation": [[1, 1, 5, float("nan"), 3, 3]]}, "NaN or infinite"),
+    "polygon of many digits": ({"segmentation": [[1, 1, 10**400, 9, 3, 3]]}, "beyond any image"),
+    "far polygon": ({"segmentation": [[1, 1, 1e10, 9, 3, 3]]}, "beyond any image"),
+    "area of text": ({"area": "large"}, "could not convert"),
     "RLE of another size": (
         {"segmentation": {"size": [30, 20], "counts": [600]}},
         r"the RLE is of size \[30, 20\], the image \[20, 30\]",
@@ -457,3 +462,44 @@ def test_ground_truth_against_itself_is_perfect(shared):
     figures = evaluate_results(results, truth)
     assert figures["box_ap"] == pytest.approx(1.0)
     assert figures["mask_ap"] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("area", [float("nan"), float("inf"), -1, 10**400, -(10**400)])
+def test_an_area_that_is_none_is_that_of_the_mask(tmp_path, content, area):
+    content["annotations"][0].pop("area", None)
+    expected = load(tmp_path, content).records[0].instances[0].area
+    content["annotations"][0]["area"] = area
+    dataset = load(tmp_path, content)
+    assert dataset.records[0].instances[0].area == expected
+    (problem,) = dataset.problems
+    assert "annotation 1: the area must be a number of pixels, got " in str(problem)
+    assert problem.lost is None
+
+
+@pytest.mark.parametrize(("given", "read"), [(1.0, 1), ("1", "1"), ([1], None), (1.5, None)])
+def test_ids_of_annotations(tmp_path, content, given, read):
+    content["annotations"][0]["id"] = given
+    dataset = load(tmp_path, content)
+    assert [i.annotation_id for i in dataset.records[0].instances] == [read, 2]
+    said = [str(problem) for problem in dataset.problems]
+    assert len(said) == (read is None)
+    assert all("id must be a whole number or a text, got " in text for text in said)
+
+
+@pytest.mark.parametrize("side", [10**400, 2**31])
+def test_a_side_that_no_image_has(tmp_path, content, side):
+    load(tmp_path, content)
+    content["images"][0]["height"] = side
+    (tmp_path / "annotations.json").write_text(json.dumps(content))
+    contents = coco.read(tmp_path / "annotations.json")
+    assert "height must be a whole number of pixels, got " in str(contents.problems[0])
+    assert contents.problems[0].lost == "image"
+
+
+def test_masks_of_a_size_that_is_not_the_image_s_are_not_made(tmp_path, content):
+    load(tmp_path, content)
+    content["images"][0]["height"] = 2**30
+    (tmp_path / "annotations.json").write_text(json.dumps(content))
+    dataset = Dataset("annotations.json", coco.read(tmp_path / "annotations.json"))
+    with pytest.raises(ValueError, match="the image is 30x20, its annotation says 30x1073741824"):
+        dataset.example(0)

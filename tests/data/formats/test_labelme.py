@@ -252,3 +252,26 @@ def test_byte_order_marks(tmp_path, encoding):
     dataset = open_dataset(tmp_path)
     assert dataset.class_names == ("cat",)
     assert dataset.problems == []
+
+
+def test_another_size_than_that_of_the_image(tmp_path):
+    write(tmp_path, SQUARE, imageHeight=10**9)
+    with pytest.raises(ValueError, match="a.png is 30x20, but its imageHeight is said to be 1000"):
+        Dataset.from_labelme(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("points", "message"),
+    [
+        ([[1, 1], [2, 2]], "a polygon has fewer than three points"),
+        ([[1, 1], [10**400, 1], [2, 2]], "beyond any image"),
+        ([[1, 1], [1e10, 1], [2, 2]], "beyond any image"),
+    ],
+)
+def test_a_bad_polygon_beside_a_mask(tmp_path, points, message):
+    mask = {"shape_type": "mask", "points": [[1, 1], [3, 3]], "mask": png(np.ones((3, 3)))}
+    parts = [{**SQUARE, **mask, "group_id": 1}, {**SQUARE, "points": points, "group_id": 1}]
+    write(tmp_path, SQUARE, *parts)
+    (problem,) = Dataset.from_labelme(tmp_path).problems
+    assert problem.where == f"{tmp_path / 'a.json'}: shapes[1]"
+    assert message in problem.what

@@ -230,3 +230,13 @@ def test_it_is_read_only(tmp_path):
     write(tmp_path, [SQUARE])
     with pytest.raises(ValueError, match="No format 'supervisely'"):
         convert(open_dataset(tmp_path), "supervisely", tmp_path / "out")
+
+
+@pytest.mark.parametrize(("title", "problems"), [("dog", 0), (" dog ", 0), ([], 1), (None, 1)])
+def test_titles_of_old_versions_say_the_kind_of_shape(tmp_path, title, problems):
+    shape = {**SQUARE, "classTitle": title, "geometryType": None}
+    shape["points"] = {"exterior": [[2, 3], [9, 3], [9, 8]], "interior": []}
+    write(tmp_path, [SQUARE, shape])
+    dataset = open_dataset(tmp_path)
+    assert len(dataset.records[0].instances) == 2 - problems
+    assert len(dataset.problems) == problems

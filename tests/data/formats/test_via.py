@@ -198,3 +198,11 @@ def test_a_byte_order_mark(tmp_path):
     path = write(tmp_path, region(kind="cat"))
     path.write_text(path.read_text(), encoding="utf-8-sig")
     assert open_dataset(path).class_names == ("cat",)
+
+
+def test_attributes_that_are_a_list(tmp_path):
+    broken = {"shape_attributes": POLYGON, "region_attributes": [13.0, "a"]}
+    dataset = Dataset.from_via(write(tmp_path, region(animal="cat"), broken))
+    assert dataset.class_names == ("cat",)
+    (problem,) = dataset.problems
+    assert "regions[1]: has no 'animal'; it is left out" in str(problem)

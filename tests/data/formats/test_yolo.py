@@ -264,3 +264,10 @@ def test_parts_and_holes_become_one_polygon(tmp_path):
         assert other.box == pytest.approx(one.box)
     assert written[0].area == pytest.approx(ring.sum())
     assert written[1].area == pytest.approx(6.5 * 6 + 8 * 6.5)
+
+
+def test_a_number_of_a_class_that_is_none(tmp_path):
+    text = f"train: images\nnames:\n  ? {'1' * 5000}\n  : cat\n"
+    write(tmp_path, {"a": f"0 {SQUARE}"}, text=text)
+    with pytest.raises(ValueError, match="data.yaml: names: '111.* is not the number of a class"):
+        open_dataset(tmp_path)

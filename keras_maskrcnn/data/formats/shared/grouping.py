@@ -169,6 +169,6 @@ def _instances(image, class_ids, segment, problems) -> tuple[Instance, ...]:
             }
             mended = mender(problems, where, annotation["id"])
             instances.append(make_instance(annotation, class_ids[label], *image.size, mended))
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, OverflowError) as error:
             problems.append(Problem(where, f"{error}; it is left out", "annotation"))
     return tuple(instances)

@@ -7,7 +7,7 @@ from typing import Any
 
 from pycocotools import mask as coco_mask
 
-from keras_maskrcnn.data.formats.shared.values import flag
+from keras_maskrcnn.data.formats.shared.values import coordinates, flag, number
 from keras_maskrcnn.data.masks import compressed_rle
 from keras_maskrcnn.data.outlines import polygon_area
 from keras_maskrcnn.data.records import Instance, Problem
@@ -50,14 +50,16 @@ def make_instance(
             f"the box {_text(box)} lies within the first pixel: coordinates must be pixels, not "
             "shares of the image's sides"
         )
-    area = annotation.get("area")
+    annotation_id = _known_id(annotation.get("id"))
+    if annotation_id is None and annotation.get("id") is not None:
+        mended(f"id must be a whole number or a text, got {annotation['id']!r:.80}; it has none")
     return Instance(
         box=box,
         class_id=class_id,
         segmentation=segmentation,
         crowd=flag(annotation.get("iscrowd"), "iscrowd"),
-        area=float(area) if area is not None else _area(segmentation, box),
-        annotation_id=annotation.get("id"),
+        area=_area(annotation.get("area"), segmentation, box, mended),
+        annotation_id=annotation_id,
     )
 
 
@@ -65,8 +67,15 @@ def mender(
     problems: list[Problem], where: str, annotation_id: int | str | None = None
 ) -> Callable[[str], None]:
     """What `make_instance` calls for the annotation at `where`; it adds to `problems`."""
-    known = annotation_id if isinstance(annotation_id, int | str) else None  # a list, say
+    known = _known_id(annotation_id)
     return lambda what: problems.append(Problem(where, what, annotation_id=known))
+
+
+def _known_id(given):
+    """The id of an annotation as `Instance` has it, None of a list, say."""
+    if isinstance(given, float) and given.is_integer():
+        return int(given)
+    return given if isinstance(given, int | str) and not isinstance(given, bool) else None
 
 
 def _segmentation(segmentation, height, width, mended):
@@ -98,10 +107,7 @@ def _is_polygon(values):
 def _numbers(values, length, name):
     if not isinstance(values, list | tuple) or len(values) != length:
         raise ValueError(f"{name} must be {length} numbers, got {values!r:.80}")
-    numbers = [float(value) for value in values]
-    if not all(map(math.isfinite, numbers)):
-        raise ValueError(f"{name} has a coordinate that is NaN or infinite: {values!r:.80}")
-    return numbers
+    return coordinates(values, name)
 
 
 def _box(given, extent, height, width, mended):
@@ -193,7 +199,12 @@ def _extent(segmentation, height, width):
     return corners
 
 
-def _area(segmentation, box):
+def _area(given, segmentation, box, mended):
+    """The area that is given, or that of the segmentation."""
+    if given is not None:
+        if 0 <= (area := number(given)) < math.inf:
+            return area
+        mended(f"the area must be a number of pixels, got {given!r:.80}; that of its mask is taken")
     if segmentation is None:
         return _size(box)
     if isinstance(segmentation, list):

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_maskrcnn.data.formats.shared.values import coordinates
 from keras_maskrcnn.data.masks import decode_mask, encode_mask
 
 # A polygon `[x, y, x, y, ...]`, or a mask (H, W) of the image's size.
@@ -19,11 +20,21 @@ def combine_parts(
     Args:
         parts: At least one.
         size: Height and width of the image.
+
+    Raises:
+        ValueError: A polygon has a coordinate that is NaN, infinite or beyond any image, or it has
+            to become pixels and has fewer than three points.
     """
     if all(isinstance(part, list) for part in parts):
         return list(parts)
-    masks = [decode_mask([part], *size) if isinstance(part, list) else part for part in parts]
+    masks = [_mask(part, size) if isinstance(part, list) else part for part in parts]
     return encode_mask(np.any(masks, axis=0))
+
+
+def _mask(polygon, size):
+    if len(polygon) < 6:
+        raise ValueError("a polygon has fewer than three points")
+    return decode_mask([coordinates(polygon, "a polygon")], *size)
 
 
 def paste_mask(patch: np.ndarray, left: int, top: int, size: tuple[int, int]) -> np.ndarray:

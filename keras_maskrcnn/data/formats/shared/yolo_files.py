@@ -19,6 +19,7 @@ FILE_NAME = "data.yaml"
 SPLITS = ("train", "val", "test")
 MOST_BYTES = 2**20  # of a data.yaml, which takes YAML seconds to read
 LEVELS = 3  # from a folder of images up to the data.yaml: images/train/, train/images/
+NUMBER = re.compile("[0-9]{1,9}")  # of a class
 KEYS = (r"^names\s*:", r"^(train|val|test)\s*:")
 
 
@@ -130,7 +131,7 @@ def _names(names: Any, file) -> dict[int, str]:
     for number, name in numbered:
         if not isinstance(name, str) or not name.strip():
             raise ValueError(f"{file}: names[{number}] must be the name of a class.")
-        if not str(number).strip().isdecimal():
+        if not NUMBER.fullmatch(str(number).strip()):
             raise ValueError(f"{file}: names: {number!r:.40} is not the number of a class.")
         result[int(number)] = name.strip()
     return dict(sorted(result.items()))
