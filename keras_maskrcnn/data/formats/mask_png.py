@@ -14,6 +14,7 @@ import PIL.Image
 
 from keras_maskrcnn.data.formats.shared.finding import files_by_stem, is_picture, only_file
 from keras_maskrcnn.data.formats.shared.numbered import (
+    check_size,
     in_threads,
     instance_of,
     number_pixels,
@@ -21,6 +22,7 @@ from keras_maskrcnn.data.formats.shared.numbered import (
     read_mask,
 )
 from keras_maskrcnn.data.formats.shared.placing import place_images
+from keras_maskrcnn.data.images import image_size
 from keras_maskrcnn.data.records import AnnotatedImages, Contents, Problem, Record
 
 NAME = "mask-png"
@@ -69,8 +71,8 @@ def read(
 
     def read_objects(stem):
         try:
-            only_file(pictures[stem])
-            return _objects(_mask_path(stem, masks, pngs), stem)
+            picture = only_file(pictures[stem])
+            return _objects(_mask_path(stem, masks, pngs), stem, picture)
         except (ValueError, OSError) as error:
             return error
 
@@ -110,9 +112,10 @@ def _mask_path(stem, masks, pngs):
     raise ValueError(f"{masks} holds no {stem}.png")
 
 
-def _objects(path, stem):
+def _objects(path, stem, picture):
     """Height, width and instances of a mask PNG or of a folder of them."""
     if not os.path.isdir(path):
+        check_size(path, picture)
         numbers = read_mask(path)
         instances = [
             instance_of(numbers == number, 0, f"{stem} object {number}")
@@ -120,9 +123,11 @@ def _objects(path, stem):
         ]
         return (*numbers.shape, tuple(instances))
     names = sorted(name for name in os.listdir(path) if is_picture(name))
-    masks = {name: read_mask(os.path.join(path, name)) > 0 for name in names}
-    shapes = {mask.shape for mask in masks.values()}
-    if len(shapes) != 1:
-        raise ValueError(f"{path} must hold PNGs of one size, found {sorted(shapes)}")
+    if not names:
+        raise ValueError(f"{path} holds no PNG")
+    masks = {}
+    for name in names:
+        check_size(os.path.join(path, name), picture)
+        masks[name] = read_mask(os.path.join(path, name)) > 0
     instances = [instance_of(mask, 0, f"{stem}/{n}") for n, mask in masks.items() if mask.any()]
-    return (*shapes.pop(), tuple(instances))
+    return (*image_size(picture), tuple(instances))

@@ -24,6 +24,7 @@ from keras_maskrcnn.data.formats.shared.labelmap import (
     read_labelmap,
 )
 from keras_maskrcnn.data.formats.shared.numbered import (
+    check_size,
     in_threads,
     instance_of,
     number_pixels,
@@ -45,6 +46,7 @@ VOC_CLASSES = (
     *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa"),
     *("train", "tvmonitor"),
 )
+MASKS = ("SegmentationObject", "SegmentationClass")
 VOID = 255
 MOST_OBJECTS = 254
 
@@ -95,7 +97,10 @@ def read(
         try:
             if name not in pictures:
                 raise ValueError(f"{folder} holds no image {name}")
-            return only_file(pictures[name]), *_objects(root, name, class_ids, labels)
+            picture = only_file(pictures[name])
+            for part in MASKS:
+                check_size(root / part / f"{name}.png", picture)
+            return picture, *_objects(root, name, class_ids, labels)
         except (ValueError, OSError) as error:
             return error
 
@@ -203,8 +208,6 @@ def _objects(root, name, class_ids, labels):
     """Height and width of an image, the instances of its PNGs, and their problems."""
     path = root / "SegmentationObject" / f"{name}.png"
     numbers, classes, problems = _pixels(root, name, labels)
-    if numbers.shape != classes.shape:
-        raise ValueError(f"it is {numbers.shape}, SegmentationClass/{name}.png {classes.shape}")
     instances = []
     for number in objects_of(numbers):
         if number == VOID and numbers.dtype == np.uint8:
@@ -223,12 +226,10 @@ def _objects(root, name, class_ids, labels):
 
 def _class_id(values, class_ids):
     """That of the most frequent class of an object's pixels; None if it is not to be kept."""
-    counts = np.bincount(values)
-    counts[0] = 0
-    counts[VOID:] = 0
-    value = int(counts.argmax())
-    if not counts[value]:
+    values, counts = np.unique(values[(values > 0) & (values < VOID)], return_counts=True)
+    if not counts.size:
         raise ValueError("its pixels have no class in SegmentationClass")
+    value = int(values[counts.argmax()])
     if value > len(class_ids):
         raise ValueError(f"its class is {value}, but there are {len(class_ids)} classes")
     return class_ids[value - 1]

@@ -53,7 +53,7 @@ def test_a_folder_of_masks_an_image(folders):
     dataset = Dataset.from_mask_pngs(images, masks)
     assert [i.box for i in dataset.records[0].instances] == [(0, 0, 30, 20), (3, 2, 9, 6)]
     assert len(dataset) == 1
-    assert "must hold PNGs of one size" in dataset.problem_report()
+    assert "b/2.png is 30x19, but " in dataset.problem_report()
 
 
 def test_bad_masks_are_left_out_and_listed(folders):

@@ -88,7 +88,7 @@ def test_bad_records_are_left_out_and_listed(tmp_path, pair):
     for part in (
         "unclassed.png: object 1: its pixels have no class",
         "unknown.png: object 1: its class is 99, but there are 20 classes",
-        "it is (20, 30), SegmentationClass/size.png (19, 30)",
+        "SegmentationClass/size.png is 30x19, but ",
         "cut.png: not an image, or a broken one",
         "expected one number a pixel (grey or with a palette), got 20x30x3",
         "holds no image lone",
@@ -150,3 +150,27 @@ def test_files_of_systems_are_read_past_and_stems_are_told_apart(tmp_path, pair)
     (problem,) = dataset.problems
     assert "b.jpg and " in problem.what
     assert "b.png have one name but for the suffix" in problem.what
+
+
+def test_masks_of_another_size_than_the_picture_are_not_read(tmp_path, pair):
+    """Their pixels could take any time and memory, as those of this photo of 16 bits do."""
+    for name in "ab":
+        write(tmp_path, name, *pair)
+    values = np.arange(400 * 400, dtype=np.uint32).astype(np.uint16).reshape(400, 400)
+    for part in ("SegmentationObject", "SegmentationClass"):
+        PIL.Image.fromarray(values).save(tmp_path / part / "b.png")
+    (problem,) = Dataset.from_voc(tmp_path).problems
+    assert "SegmentationObject/b.png is 400x400, but " in problem.what
+    assert "JPEGImages/b.jpg is 30x20; the image is left out" in problem.what
+
+
+def test_pixels_of_any_number(tmp_path, pair):
+    write(tmp_path, "a", *pair)
+    classes = np.full((20, 30), 2**31 - 1, np.int32)
+    classes[:6], classes[6, :20] = 7, -9
+    # Pillow reads files by what is in them.
+    path = tmp_path / "SegmentationClass/a.png"
+    PIL.Image.fromarray(classes).save(path, "TIFF")
+    dataset = Dataset.from_voc(tmp_path)
+    assert [i.class_id for i in dataset.records[0].instances] == [6]
+    assert "a.png: object 2: its pixels have no class" in dataset.problem_report()

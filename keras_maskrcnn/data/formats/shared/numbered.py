@@ -10,7 +10,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from keras_maskrcnn.data.formats.shared.placing import full_mask, without_crowds
-from keras_maskrcnn.data.images import JPEG, read_numbers
+from keras_maskrcnn.data.images import JPEG, image_size, read_numbers
 from keras_maskrcnn.data.masks import encode_mask
 from keras_maskrcnn.data.records import Instance, Record
 
@@ -34,6 +34,23 @@ def read_mask(path: str | os.PathLike) -> np.ndarray:
     return read_numbers(path)
 
 
+def check_size(mask: str | os.PathLike, picture: str | os.PathLike) -> None:
+    """Refuses a mask that is not of the size of its picture, by the headers of both.
+
+    Before its pixels are read: those of a broken one can be any number.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is of another size, or one of them is no picture.
+    """
+    (height, width), expected = image_size(mask), image_size(picture)
+    if (height, width) != expected:
+        raise ValueError(
+            f"{os.fspath(mask)} is {width}x{height}, but {os.fspath(picture)} is "
+            f"{expected[1]}x{expected[0]}"
+        )
+
+
 def in_threads(read: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
     """`read` of each item, in their order; PNGs are decoded outside of Python's lock."""
     with ThreadPoolExecutor() as pool:
@@ -42,7 +59,7 @@ def in_threads(read: Callable[[Item], Result], items: Iterable[Item]) -> Iterato
 
 def objects_of(numbers: np.ndarray) -> list[int]:
     """The numbers above 0 in an image of them, ascending."""
-    return [int(number) for number in np.flatnonzero(np.bincount(numbers.ravel())) if number]
+    return [int(number) for number in np.unique(numbers) if number > 0]
 
 
 def instance_of(mask: np.ndarray, class_id: int, name: str) -> Instance:
