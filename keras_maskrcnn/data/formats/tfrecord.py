@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
+from typing import get_args
 
 import tensorflow as tf
 from rich.progress import track
@@ -28,6 +29,34 @@ INDEX = "index.json"
 INDEX_KEYS = ("class_names", "category_ids", "mask_size", "shards", "source", "problems")
 LAYOUT = f"a folder of TFRecords and their {INDEX}"
 READ_BYTES = 1 << 20
+
+
+def _are(kind, values):
+    return isinstance(values, list) and all(type(value) is kind for value in values)
+
+
+def _is_count(value):
+    return type(value) is int and 0 <= value < 2**63
+
+
+def _is_problem(value):
+    return _are(str, value[:2]) and len(value) == 3 and value[2] in (None, *get_args(Lost))
+
+
+def _has_counts(value):
+    counted = ("images", "annotations")
+    return isinstance(value, dict) and all(_is_count(value.get(kind)) for kind in counted)
+
+
+# Whether a value of the index is what `write_shards` writes there.
+SOUND = {
+    "class_names": lambda names: _are(str, names),
+    "category_ids": lambda ids: _are(int, ids),
+    "mask_size": lambda size: _is_count(size) and size > 0,
+    "shards": lambda shards: isinstance(shards, dict) and all(map(_has_counts, shards.values())),
+    "source": lambda source: isinstance(source, str),
+    "problems": lambda problems: _are(list, problems) and all(map(_is_problem, problems)),
+}
 
 
 def recognise(path: pathlib.Path, images: pathlib.Path | None) -> pathlib.Path | None:
@@ -186,13 +215,13 @@ def _write_shard(dataset, records, number, path, mask_size):
     written = {"images": 0, "annotations": 0}
     with tf.io.TFRecordWriter(os.fspath(path)) as writer:
         for record in itertools.islice(records, number):
-            record = _with_usable_masks(record, dataset)
             try:
                 image = record.encoded or pathlib.Path(record.path).read_bytes()
                 pixels = load_image(dataclasses.replace(record, encoded=image))
             except (ValueError, OSError) as error:
                 dataset.note(record.path, f"{error}; the image is left out", lost="image")
                 continue
+            record = _with_usable_masks(record, dataset)
             orientation = exif_orientation(image, pixels)
             writer.write(serialize_record(record, image, orientation, mask_size))
             written["images"] += 1
@@ -219,4 +248,11 @@ def _read_index(path):
     missing = [key for key in INDEX_KEYS if not isinstance(index, dict) or key not in index]
     if missing:
         raise ValueError(f"{path}: not an index of TFRecords: it has no {', '.join(missing)}.")
+    for key in INDEX_KEYS:
+        if not SOUND[key](index[key]):
+            raise ValueError(
+                f"{path}: not an index that write_tfrecords wrote: {key} is {index[key]!r:.80}."
+            )
+    if len(index["category_ids"]) != len(index["class_names"]):
+        raise ValueError(f"{path}: it must have a number in category_ids for each of class_names.")
     return index

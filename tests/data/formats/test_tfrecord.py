@@ -1,3 +1,4 @@
+import json
 import pathlib
 
 import pytest
@@ -55,3 +56,30 @@ def test_refusals(small, folder, tmp_path):
     with pytest.raises(ValueError, match="(?s)none of its 2 images is usable.*is empty"):
         tfrecord.write(small, tmp_path / "other", False)
     assert tfrecord.recognise(tmp_path / "other", None) is None
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("class_names", "star"),
+        ("class_names", ["star", 7]),
+        ("category_ids", [1, None]),
+        ("mask_size", 0),
+        ("mask_size", "28"),
+        ("shards", ["a.tfrecord"]),
+        ("shards", {"a.tfrecord": 3}),
+        ("shards", {"a.tfrecord": {"images": -1, "annotations": 0}}),
+        ("source", None),
+        ("problems", [["a.jpg", "broken"]]),
+        ("problems", [["a.jpg", "broken", "all"]]),
+    ],
+)
+def test_a_broken_index(folder, key, value):
+    path = folder / tfrecord.INDEX
+    index = json.loads(path.read_text())
+    path.write_text(json.dumps({**index, key: value}))
+    with pytest.raises(ValueError, match=f"index.json: not an index that .* wrote: {key} is "):
+        tfrecord.read(folder)
+    path.write_text(json.dumps({**index, "category_ids": [1]}))
+    with pytest.raises(ValueError, match="a number in category_ids for each of class_names"):
+        tfrecord.read(folder)

@@ -1,12 +1,14 @@
 """A record as the bytes of a `tf.train.Example`, and back."""
 
 import json
+import math
 
 import numpy as np
 import tensorflow as tf
 from pycocotools import mask as coco_mask
 
-from keras_maskrcnn.data.masks import decode_rle, pack_mask, rasterize
+from keras_maskrcnn.data.formats.shared.values import identity
+from keras_maskrcnn.data.masks import decode_rle, pack_mask, polygons_rle, rasterize
 from keras_maskrcnn.data.records import Instance, Record
 
 
@@ -20,22 +22,27 @@ def parse_record(serialized: bytes) -> Record:
         features = tf.train.Example.FromString(serialized).features.feature
     except Exception as error:  # protobuf's own, whose class depends on its build
         raise ValueError(f"the record is broken: {error}") from error
-    if not {"image", "height", "width", "path", "image_id"} <= features.keys():
-        raise ValueError("the record is missing or broken")
-    height, width = features["height"].int64_list.value[0], features["width"].int64_list.value[0]
-    boxes = np.array(features["boxes"].float_list.value).reshape(-1, 4).tolist()
+    image, image_id, path = (_only(features, name) for name in ("image", "image_id", "path"))
+    height, width = (_only(features, name, "int64_list") for name in ("height", "width"))
+    boxes = np.array(features["boxes"].float_list.value).reshape(-1, 4)
+    _check_boxes(boxes, height, width)
+    classes, areas = features["classes"].int64_list.value, features["areas"].float_list.value
+    if min(classes, default=0) < 0:
+        raise ValueError(f"the record is broken: it has the class id {min(classes)}")
+    if not all(0 <= area < math.inf for area in areas):
+        raise ValueError(f"the record is broken: its areas are {list(areas)!r:.80}")
     columns = (
-        boxes,
-        features["classes"].int64_list.value,
+        boxes.tolist(),
+        classes,
         features["rles"].bytes_list.value,
         features["crowds"].int64_list.value,
-        features["areas"].float_list.value,
+        areas,
         features["annotation_ids"].bytes_list.value,
         features["masks"].bytes_list.value,
     )
     return Record(
-        image_id=json.loads(features["image_id"].bytes_list.value[0]),
-        path=features["path"].bytes_list.value[0].decode(),
+        image_id=_identity(image_id),
+        path=path.decode(),
         height=height,
         width=width,
         instances=tuple(
@@ -45,13 +52,39 @@ def parse_record(serialized: bytes) -> Record:
                 segmentation={"size": [height, width], "counts": rle.decode()} if rle else None,
                 crowd=bool(crowd),
                 area=area,
-                annotation_id=json.loads(annotation_id),
+                annotation_id=None if annotation_id == b"null" else _identity(annotation_id),
                 packed_mask=mask or None,
             )
             for box, class_id, rle, crowd, area, annotation_id, mask in zip(*columns, strict=True)
         ),
-        encoded=features["image"].bytes_list.value[0],
+        encoded=image,
     )
+
+
+def _only(features, name, kind="bytes_list"):
+    """The one value of a feature."""
+    values = getattr(features[name], kind).value if name in features else ()
+    if len(values) != 1:
+        raise ValueError(f"the record is missing or broken: {name} has {len(values)} values")
+    return values[0]
+
+
+def _identity(text):
+    try:
+        return identity(json.loads(text), "id")
+    except RecursionError as error:
+        raise ValueError(f"the record is broken: {error}") from error
+
+
+def _check_boxes(boxes, height, width):
+    """Refuses boxes (N, 4) that are not of an image; a thousandth of a pixel is rounding."""
+    low, high = boxes[:, :2], boxes[:, 2:]
+    inside = (low >= 0) & (low < high) & (high <= (width + 1e-3, height + 1e-3))
+    if not inside.all():
+        raise ValueError(
+            f"the record is broken: the box {boxes[~inside.all(1)][0].tolist()} is not in the "
+            f"image of {width}x{height}"
+        )
 
 
 def is_landscape(serialized: tf.Tensor) -> tf.Tensor:
@@ -101,7 +134,7 @@ def _rle(instance, record):
         # What cannot be decoded must not be written.
         rle = coco_mask.encode(np.asfortranarray(decode_rle(segmentation, *size)))
     else:
-        rle = coco_mask.merge(coco_mask.frPyObjects(segmentation, *size))
+        rle = polygons_rle(segmentation, *size)
     return rle["counts"]
 
 
