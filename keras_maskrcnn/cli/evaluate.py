@@ -60,10 +60,10 @@ def _open(data, images, class_names):
     from keras_maskrcnn.evaluation.coco import NO_CLASS
 
     dataset = open_dataset(data, images)
-    names = [name for name in class_names if name != NO_CLASS]
-    unknown = [name for name in dataset.class_names if name not in names]
-    if not names or (not unknown and len(names) == len(dataset.class_names)):
+    names = tuple(name for name in class_names if name != NO_CLASS)
+    if not names or names == dataset.class_names:
         return dataset
+    unknown = [name for name in dataset.class_names if name not in names]
     if unknown:
         raise ValueError(
             f"{data} has classes that the model does not know: {', '.join(unknown[:10])}. Take "
