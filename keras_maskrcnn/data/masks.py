@@ -163,6 +163,12 @@ def decode_rle(rle: dict[str, Any], height: int, width: int) -> np.ndarray:
         ValueError: Its size or the sum of its runs is not that of the image.
     """
     compressed = compressed_rle(rle, height, width)
+    runs = _runs(compressed["counts"])
+    # Where they add up to less, pycocotools leaves the last pixels as they are in memory.
+    if runs.min(initial=0) < 0 or runs.sum() != height * width:
+        raise ValueError(
+            f"the RLE cannot be decoded: its runs add up to {runs.sum()}, not {height * width}"
+        )
     try:
         return coco_mask.decode(compressed)
     except ValueError as error:
@@ -191,6 +197,23 @@ def compressed_rle(rle: dict[str, Any], height: int, width: int) -> dict[str, An
     if not RLE_COUNTS.fullmatch(counts.encode() if isinstance(counts, str) else counts):
         raise ValueError(f"the RLE's counts are not those of a compressed RLE: {counts!r:.80}")
     return rle
+
+
+def _runs(counts):
+    """The runs of a compressed RLE, as `rleFrString` of pycocotools reads them."""
+    data = counts.encode() if isinstance(counts, str) else counts
+    values = np.frombuffer(data, np.uint8).astype(np.int64) - ord("0")
+    ends = np.flatnonzero(values < 32)  # the last character of each number
+    starts = np.concatenate([[0], ends[:-1] + 1])[: len(ends)]
+    if not len(ends):
+        return values
+    places = 5 * (np.arange(len(values)) - np.repeat(starts, ends - starts + 1))
+    numbers = np.add.reduceat((values & 31) << places, starts)
+    numbers -= np.where(values[ends] & 16, np.int64(32) << places[ends], 0)
+    # From the fourth on they are differences to the last but one.
+    numbers[1::2] = np.cumsum(numbers[1::2])
+    numbers[2::2] = np.cumsum(numbers[2::2])
+    return numbers
 
 
 def broken_masks(record: Record) -> dict[int, str]:

@@ -149,3 +149,11 @@ def test_polygons_that_are_cut_off_have_the_pixels_of_whole_ones():
     whole = coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects([far], 20, 30)))
     assert 100 < whole.sum() < 500
     np.testing.assert_array_equal(decode_mask([far], 20, 30), whole)
+
+
+@pytest.mark.parametrize("runs", [[200, 100], [0, 300, 299], [0, 600, 1], [100, 2**31, 400]])
+def test_runs_that_do_not_add_up(runs):
+    """Of pixels behind the last run pycocotools gives what was in memory."""
+    compressed = coco_mask.frPyObjects({"size": [20, 30], "counts": runs}, 20, 30)
+    with pytest.raises(ValueError, match="its runs add up to -?[0-9]+, not 600"):
+        decode_rle({"size": [20, 30], "counts": compressed["counts"].decode()}, 20, 30)
