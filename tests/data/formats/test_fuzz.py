@@ -50,7 +50,7 @@ FILES = {
 OPENED = {"coco": "annotations.json", "via": "via_region_data.json", "yolo": "data.yaml"}
 OPENED |= {"cvat": "annotations.xml", "mask-png": "masks"}
 READS = {"tfrecord": 1000}  # each of which builds a pipeline; records alone are read 20,000 times
-MANY, FEW = 20_000, 150
+MANY, FEW = 2_000, 150
 # What must hold
 
 
@@ -456,7 +456,8 @@ def test_many_changed_files(name, sources, change, tmp_path):
     number = READS.get(name, MANY)
     ends, _ = fuzz(name, sources, change, tmp_path / "changed", number, 1)
     assert sum(ends.values()) == number
-    assert all(ends[end] > number // 100 for end in ("refused", "with problems", "whole"))
+    # Where a file is one picture's, nothing is refused but that picture, which is a problem.
+    assert all(ends[end] > number // 100 for end in ("with problems", "whole"))
 
 
 def fuzz_records(sources, change, number, seed):

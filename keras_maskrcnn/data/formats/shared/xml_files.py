@@ -36,7 +36,8 @@ def read_xml(path: pathlib.Path) -> ElementTree.Element:
     def refuse(*_):
         raise ValueError(f"{path}: an XML file with a document type (<!DOCTYPE) is not read.")
 
-    parser = xml.parsers.expat.ParserCreate()
+    # A prefix that is bound to no namespace is an error, as for other readers.
+    parser = xml.parsers.expat.ParserCreate(namespace_separator="}")
     parser.StartElementHandler, parser.EndElementHandler = start, end
     parser.CharacterDataHandler, parser.StartDoctypeDeclHandler = builder.data, refuse
     try:
