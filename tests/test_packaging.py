@@ -1,16 +1,21 @@
 """What `pip install` lays down."""
 
 import ast
+import os
 import pathlib
+import shutil
 import subprocess
 import sys
+import tarfile
 import tomllib
+import zipfile
 
 import pytest
 import tensorflow as tf
 
 import keras_maskrcnn
 from keras_maskrcnn.config import shipped_configs
+from keras_maskrcnn.ops.build import library_name
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -84,17 +89,73 @@ def test_versions_agree():
     assert project["version"] == keras_maskrcnn.__version__
 
 
+def setup(command, cwd=ROOT, **variables):
+    """Runs a command of `setup.py`, and leaves nothing in the tree."""
+    subprocess.run(
+        [sys.executable, "setup.py", "-q", *command],
+        cwd=cwd,
+        env={**os.environ, **variables},
+        check=True,
+        capture_output=True,
+    )
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """A copy of the tree, without what builds left in it."""
+    ignore = shutil.ignore_patterns(".*", "*.so", "__pycache__", "*.egg-info", "build", "runs")
+    return pathlib.Path(shutil.copytree(ROOT, tmp_path / "tree", ignore=ignore))
+
+
+def test_a_wheel_takes_the_ops_that_are_compiled_already(tree, tmp_path):
+    """And no other: what an earlier build left is not for this one."""
+    compiled = tmp_path / "compiled"
+    compiled.mkdir()
+    names = sorted(library_name(version) for version in ("2.18.1", "2.21.0"))
+    for name in names:
+        (compiled / name).write_bytes(name.encode())
+    left = tree / "build/lib" / "keras_maskrcnn/ops" / library_name("2.17.0")
+    left.parent.mkdir(parents=True)
+    left.touch()
+    options = ["build", "--build-lib", "build/lib", "bdist_wheel", "--dist-dir", "dist"]
+    setup(options, tree, KERAS_MASKRCNN_OPS=str(compiled))
+    (wheel,) = (tree / "dist").glob("*.whl")
+    assert wheel.name.startswith("maskrcnn_keras-")
+    assert "-py3-none-" in wheel.name
+    assert not wheel.name.endswith("-any.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        inside = set(archive.namelist())
+        assert sorted(pathlib.Path(n).name for n in inside if n.endswith(".so")) == names
+        for name in names:
+            assert archive.read(f"keras_maskrcnn/ops/{name}") == name.encode()
+    for name in (
+        "configs/mask_rcnn_resnet50_fpn.yaml",
+        "cli/main.py",
+        "__init__.pyi",
+        "py.typed",
+        "custom_ops/roi_align/op_kernels.cc",
+    ):
+        assert f"keras_maskrcnn/{name}" in inside
+
+
+def test_an_sdist_has_all_that_a_build_needs(tree):
+    setup(["sdist", "--dist-dir", "dist", "--formats", "gztar"], tree)
+    (sdist,) = (tree / "dist").glob("maskrcnn_keras-*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        inside = {name.partition("/")[2] for name in archive.getnames()}
+    needed = [ROOT / "setup.py", ROOT / "pyproject.toml", *(ROOT / "configs").glob("*.yaml")]
+    for folder in ("keras_maskrcnn", "custom_ops", "tests"):
+        needed += [
+            path
+            for path in (ROOT / folder).rglob("*")
+            if path.is_file() and path.suffix not in (".pyc", ".so")
+        ]
+    missing = {path.relative_to(ROOT).as_posix() for path in needed} - inside
+    assert not missing
+
+
 @pytest.mark.slow
-def test_build_lays_configs_and_the_op_beside_the_code(tmp_path, compiled_op):
-    pytest.importorskip("setuptools", minversion="77")
-    command = [sys.executable, "setup.py", "-q", "build", "--build-base", str(tmp_path / "base")]
-    command += ["--build-lib", str(tmp_path / "lib")]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
-    installed = tmp_path / "lib" / "keras_maskrcnn"
-    assert (installed / "configs" / "mask_rcnn_resnet50_fpn.yaml").is_file()
-    assert (installed / "cli/main.py").is_file()
-    assert (installed / "__init__.pyi").is_file()
-    assert (installed / "py.typed").is_file()
-    assert (installed / "custom_ops" / "roi_align" / "op_kernels.cc").is_file()
-    built = (installed / "ops" / "_roi_align.so").read_bytes()
+def test_build_compiles_the_op_for_the_tensorflow_found(tmp_path, compiled_op):
+    setup(["build", "--build-base", str(tmp_path / "base"), "--build-lib", str(tmp_path / "lib")])
+    built = (tmp_path / "lib/keras_maskrcnn/ops" / library_name(tf.__version__)).read_bytes()
     assert f"built for TensorFlow {tf.__version__} ".encode() in built

@@ -1,6 +1,7 @@
 // The ops' kernels: inputs checked, outputs allocated, the work handed on.
 
 #include <limits>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -162,13 +163,15 @@ std::vector<const typename Stored<T>::Type*> Maps(const roi::Problem& p,
   return maps;
 }
 
+// SchedulingParams::Fixed does the same, from TensorFlow 2.20 on.
 roi::ParallelFor ThreadPool(OpKernelContext* c) {
-  tensorflow::thread::ThreadPool* workers =
-      c->device()->tensorflow_cpu_worker_threads()->workers;
+  using Pool = tensorflow::thread::ThreadPool;
+  Pool* workers = c->device()->tensorflow_cpu_worker_threads()->workers;
   return [workers](int64_t count, int64_t block,
                    const std::function<void(int64_t, int64_t)>& task) {
-    workers->ParallelFor(
-        count, tensorflow::thread::ThreadPool::SchedulingParams::Fixed(block), task);
+    const Pool::SchedulingParams blocks(Pool::SchedulingStrategy::kFixedBlockSize, std::nullopt,
+                                        block);
+    workers->ParallelFor(count, blocks, task);
   };
 }
 

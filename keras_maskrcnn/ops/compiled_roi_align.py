@@ -11,7 +11,9 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-LIBRARY = pathlib.Path(__file__).with_name("_roi_align.so")
+from keras_maskrcnn.ops.build import abi, built_for, library_name
+
+LIBRARY = pathlib.Path(__file__).with_name(library_name(tf.__version__))
 BUILT_FOR = re.compile(rb"keras_maskrcnn built for TensorFlow (\S+) (with|without) CUDA\.")
 ATTRIBUTES = ("output_size", "strides", "canonical_scale")
 ALIGN_ATTRIBUTES = (*ATTRIBUTES, "sampling_ratio", "aligned", "aggregation")
@@ -30,20 +32,22 @@ def load(path: pathlib.Path = LIBRARY) -> Library:
 
     A file for another TensorFlow is recognised before it is loaded, which could crash the process.
     """
-    build = "build the compiled op with `keras-maskrcnn build-ops`"
+    remedy = "compile it with `keras-maskrcnn build-ops`"
     if not path.is_file():
-        return Library(None, f"portable, in stock TensorFlow ops and slower: {build}")
+        others = ", ".join(built_for(path.parent)) or "no version"
+        reason = f"this is TensorFlow {tf.__version__}, the compiled op is there for {others}"
+        return Library(None, f"portable and slower: {reason}; {remedy}")
     found = BUILT_FOR.search(path.read_bytes())
     version, cuda = (part.decode() for part in found.groups()) if found else ("?", "without")
-    if version != tf.__version__:
+    if abi(version) != abi(tf.__version__):
         reason = f"{path.name} was built for TensorFlow {version}, this is {tf.__version__}"
-        return Library(None, f"portable: {reason}; {build}")
+        return Library(None, f"portable: {reason}; {remedy}")
     if cuda == "without" and tf.config.list_physical_devices("GPU"):
-        return Library(None, f"portable: {path.name} was built without CUDA; {build}")
+        return Library(None, f"portable: {path.name} was built without CUDA; {remedy}")
     try:
         ops = tf.load_op_library(str(path))
     except (tf.errors.OpError, OSError) as error:
-        return Library(None, f"portable: {path.name} cannot be loaded ({error}); {build}")
+        return Library(None, f"portable: {path.name} cannot be loaded ({error}); {remedy}")
     instructions = ctypes.CDLL(str(path)).keras_maskrcnn_instruction_set
     instructions.restype = ctypes.c_char_p
     description = f"compiled for TensorFlow {version} {cuda} CUDA, {instructions().decode()}"

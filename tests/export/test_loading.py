@@ -7,7 +7,7 @@ from keras_maskrcnn.ops import compiled_roi_align
 
 
 def test_says_what_to_do_without_the_op(monkeypatch, tmp_path):
-    missing = compiled_roi_align.load(tmp_path / "_roi_align.so")
+    missing = compiled_roi_align.load(tmp_path / "missing.so")
     monkeypatch.setattr(compiled_roi_align, "load", lambda: missing)
     with pytest.raises(RuntimeError, match="serving/2 may need the compiled op.*build-ops"):
         load_saved_model("serving/2")

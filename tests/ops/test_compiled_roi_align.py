@@ -1,5 +1,6 @@
 """The compiled op as TensorFlow sees it: bad input, types, threads, and the file it comes from."""
 
+import re
 import subprocess
 import sys
 
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keras_maskrcnn.ops import compiled_roi_align
+from keras_maskrcnn.ops.build import library_name
 from keras_maskrcnn.ops.roi_align import roi_align
 
 FEATURES, BOXES = np.ones((2, 6, 8, 3), np.float32), np.ones((2, 5, 4), np.float32)
@@ -154,25 +156,52 @@ def test_any_boxes_on_any_map(
 
 
 def test_a_missing_library_is_named_with_the_command_that_builds_it(tmp_path):
-    library = compiled_roi_align.load(tmp_path / "_roi_align.so")
+    library = compiled_roi_align.load(tmp_path / library_name(tf.__version__))
     assert library.ops is None
+    assert f"this is TensorFlow {tf.__version__}" in library.description
     assert "keras-maskrcnn build-ops" in library.description
+
+
+def test_an_unknown_tensorflow_is_told_which_ones_are_known(tmp_path, monkeypatch):
+    for version in ("2.19.0", "2.18.1"):
+        (tmp_path / library_name(version)).touch()
+    monkeypatch.setattr(tf, "__version__", "2.99.0-rc1")
+    library = compiled_roi_align.load(tmp_path / library_name(tf.__version__))
+    assert library.ops is None
+    assert "this is TensorFlow 2.99.0-rc1" in library.description
+    assert "there for 2.18, 2.19;" in library.description
+    assert "keras-maskrcnn build-ops" in library.description
+    assert "\n" not in library.description
+
+
+@pytest.mark.parametrize(
+    ("version", "same"),
+    [
+        ("2.18.0", ["2.18.1"]),
+        ("2.22.0-rc0", []),  # nobody promises anything of what is not released
+        ("2.22.0-dev20261101", []),
+        ("2.21.0+vendor", []),
+    ],
+)
+def test_releases_of_a_minor_version_share_a_library(version, same):
+    versions = ["2.18.0", "2.18.1", "2.19.0", "2.22.0", "2.22.0-rc0", "2.22.0-rc1", "2.21.0"]
+    shared = [v for v in versions if v != version and library_name(v) == library_name(version)]
+    assert shared == same
 
 
 def test_a_library_for_another_tensorflow_is_not_loaded(compiled_op, tmp_path):
     built = compiled_roi_align.LIBRARY.read_bytes()
-    marker = f"built for TensorFlow {tf.__version__} ".encode()
-    assert built.count(marker) == 1
-    path = tmp_path / "_roi_align.so"
+    (marker,) = re.findall(rb"built for TensorFlow \S+ ", built)
+    path = tmp_path / compiled_roi_align.LIBRARY.name
     path.write_bytes(built.replace(marker, b"built for TensorFlow 1.15.5 "))
     library = compiled_roi_align.load(path)
     assert library.ops is None
-    expected = f"_roi_align.so was built for TensorFlow 1.15.5, this is {tf.__version__}"
+    expected = f"{path.name} was built for TensorFlow 1.15.5, this is {tf.__version__}"
     assert expected in library.description
 
 
 def test_a_file_that_is_no_library(tmp_path):
-    path = tmp_path / "_roi_align.so"
+    path = tmp_path / library_name(tf.__version__)
     marker = f"keras_maskrcnn built for TensorFlow {tf.__version__} without CUDA."
     path.write_bytes(marker.encode())
     assert "cannot be loaded" in compiled_roi_align.load(path).description
