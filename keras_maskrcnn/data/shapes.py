@@ -1,7 +1,7 @@
 """A synthetic set that a small model learns in minutes: textured shapes over clutter.
 
-Shapes of six classes, turned, overlapping and cut off at the border, on noisy backgrounds with
-lines across them. Masks are what is visible of a shape.
+Shapes of six classes, or of four further ones, turned, overlapping and cut off at the border, on
+noisy backgrounds with lines across them. Masks are what is visible of a shape.
 """
 
 import dataclasses
@@ -18,6 +18,8 @@ from keras_maskrcnn.data.dataset import CocoDataset
 from keras_maskrcnn.data.masks import encode_mask
 
 CLASS_NAMES = ("ellipse", "rectangle", "triangle", "star", "ring", "cross")
+# Unknown to who learned those: what to fine-tune on.
+NEW_CLASS_NAMES = ("heart", "moon", "arrow", "house")
 # Of a shape that others hide, at least this share and this many pixels must remain.
 LEAST_VISIBLE_SHARE, LEAST_VISIBLE_PIXELS = 0.25, 40
 SUPERSAMPLING = 2
@@ -33,7 +35,7 @@ class Scene:
         number: Fewest and most shapes in a picture.
         radius: Smallest and largest radius, as a share of the picture's side.
         thickness: Of the shapes' parts, 1 as drawn by default: rings, stars, crosses, rectangles
-            and ellipses of 0.5 are half as thick.
+            and ellipses of 0.5 are half as thick. Of the new classes only moon and arrow have it.
         touching: Chance, 0..1, that a shape lies so close beside the one before that they touch.
 
     Raises:
@@ -75,7 +77,8 @@ def generate(
         count: Number of pictures.
         size: Their side, in pixels.
         seed: The same seed draws the same pictures; picture i is the same for any `count`.
-        class_names: The shapes to draw, of `CLASS_NAMES`; they become the classes.
+        class_names: The shapes to draw, of `CLASS_NAMES` and `NEW_CLASS_NAMES`; they become the
+            classes.
         scene: What makes a picture easy or hard.
 
     Raises:
@@ -88,9 +91,10 @@ def generate(
     """
     if count < 1 or size < 32:
         raise ValueError(f"count must be at least 1 and size at least 32, got {count} and {size}.")
-    unknown = [name for name in class_names if name not in CLASS_NAMES]
+    known = CLASS_NAMES + NEW_CLASS_NAMES
+    unknown = [name for name in class_names if name not in known]
     if unknown or not class_names:
-        raise ValueError(f"class_names must be of {', '.join(CLASS_NAMES)}; got {unknown}.")
+        raise ValueError(f"class_names must be of {', '.join(known)}; got {unknown}.")
     folder = pathlib.Path(folder)
     (folder / "images").mkdir(parents=True, exist_ok=True)
     images, annotations = [], []
@@ -224,9 +228,29 @@ def _outlines(name, thickness):
         return [(255, _polygon(np.ones(3)))]
     if name == "star":
         return [(255, _polygon(np.tile([1.0, 0.42 * thickness], 5)))]
+    if name in NEW_CLASS_NAMES:
+        return _new_outlines(name, thickness)
     arm = 0.32 * thickness
     bar = np.array([[-1, -arm], [1, -arm], [1, arm], [-1, arm]])
     return [(255, bar), (255, bar[:, ::-1])]
+
+
+def _new_outlines(name, thickness):
+    """As `_outlines`, of the new classes."""
+    if name == "heart":
+        t = np.linspace(0, 2 * np.pi, 48, endpoint=False)
+        x = 13 * np.cos(t) - 5 * np.cos(2 * t) - 2 * np.cos(3 * t) - np.cos(4 * t)
+        return [(255, np.stack([x + 2.5, 16 * np.sin(t) ** 3], axis=1) / 16)]
+    if name == "moon":
+        disc = _polygon(np.ones(48))
+        return [(255, disc), (0, 0.9 * disc + [0.6 * thickness, 0])]
+    if name == "arrow":
+        shaft = 0.25 * thickness
+        half = [[-1, shaft], [0.1, shaft], [0.1, 0.75]]
+    else:
+        half = [[-0.75, 0.65], [0.25, 0.65]]
+    mirrored = [[x, -y] for x, y in reversed(half)]
+    return [(255, np.array([*half, [1, 0], *mirrored]))]
 
 
 def _polygon(radii):

@@ -46,8 +46,37 @@ def test_chosen_classes(tmp_path):
 
 @pytest.mark.parametrize("class_names", [(), ("ring", "rings")])
 def test_unknown_classes(tmp_path, class_names):
-    with pytest.raises(ValueError, match="class_names must be of ellipse, .*cross; got"):
+    with pytest.raises(ValueError, match="class_names must be of ellipse, .*house; got"):
         shapes.generate(tmp_path, 1, class_names=class_names)
+
+
+NEW_AREAS = {
+    "heart": 180 * np.pi / 16**2,  # of the curve x = 16 sin(t)**3, y = 13 cos(t) - 5 cos(2t) - ...
+    "moon": np.pi - 1.707,  # less what circles of radius 1 and 0.9 share, 0.6 apart
+    "arrow": 1.1 * 0.5 + 0.9 * 1.5 / 2,  # shaft and head
+    "house": 1.0 * 1.3 + 0.75 * 1.3 / 2,  # square and gable
+}
+
+
+@pytest.mark.parametrize("name", shapes.NEW_CLASS_NAMES)
+def test_new_classes(name):
+    """Each fills as much as its outline says, squashed to between 0.8 and all of its height."""
+    radius = 0.2 * 192
+    scene = shapes.Scene(number=(1, 1), radius=(0.2, 0.2))
+    areas = []
+    for seed in range(40):
+        _, _, masks = shapes.draw_picture(np.random.default_rng(seed), 192, (name,), scene)
+        for mask in masks:
+            if not mask[[0, -1]].any() and not mask[:, [0, -1]].any():  # not cut off
+                areas.append(mask.sum() / radius**2)
+    assert len(areas) > 10
+    assert 0.8 * NEW_AREAS[name] - 0.03 < min(areas)
+    assert max(areas) < NEW_AREAS[name] + 0.08  # the outline itself is filled too
+    assert max(areas) - min(areas) > 0.05
+
+
+def test_the_classes_by_default_are_those_that_a_model_may_know():
+    assert not set(shapes.CLASS_NAMES) & set(shapes.NEW_CLASS_NAMES)
 
 
 def test_plain_pictures_stay_what_they_were():
