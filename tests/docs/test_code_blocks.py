@@ -1,0 +1,162 @@
+"""Every Python block and every shell line of the README and of `docs/` runs.
+
+A page's blocks run in their order, in one namespace, in a folder of small stand-ins for the data,
+the checkpoints and the downloads that it names (`conftest.py`).
+"""
+
+import argparse
+import glob
+import pathlib
+import re
+import runpy
+import shlex
+import shutil
+import sys
+import tomllib
+
+import pytest
+from packaging.requirements import Requirement
+from sybil import Document
+from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser
+
+from keras_maskrcnn.cli import parser
+from keras_maskrcnn.cli.main import main
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES.append(ROOT / "examples/serving/README.md")
+# Pages that take more than ten seconds.
+SLOW = (
+    *(
+        "docs/evaluating.md",
+        "docs/fine_tuning.md",
+        "docs/first_steps.md",
+        "docs/from_matterport.md",
+    ),
+    *("docs/own_data.md", "docs/predicting.md", "docs/serving.md", "docs/training.md"),
+)
+# What is checked by less than running, and why. A shell line: its arguments must be those that the
+# parser of the command takes, or, of other people's programs, nothing is checked.
+NOT_RUN = {
+    r"keras-maskrcnn build-ops": "takes a minute and replaces the op that other tests load",
+    r"keras-maskrcnn train --resume": "needs a run that was killed, as tests/cli has one",
+    r"python examples/beam_predict.py": "slow to start: tests/export/test_beam.py",
+    r"keras-maskrcnn merge-results found/results-": "joins what Beam would have written",
+    r"make ": "each sets an environment up: the target must exist",
+    r"pip install ": "fetches packages: name and extras must be those of pyproject.toml",
+    r"python ": "minutes to hours: the script must take the arguments, its own test runs it",
+    r"\.venv/bin/python -m pytest ": "the tests would run themselves: the file must exist",
+    r"docker |tensorflow_model_server |cp -r |cd serving|tools/run_in_docker": "needs a server",
+}
+# Added to command lines: an epoch does for many, and small pictures for large ones.
+SHORTER = {"train": ["--epochs", "1", "--image-min-size", "64", "--image-max-size", "64"]}
+
+
+class Accepted(Exception):
+    """A script's parser took its arguments."""
+
+
+def lines_of(block):
+    """The commands of a block, without comments, continued lines joined."""
+    text = block.replace("\\\n", " ")
+    return [line for line in map(str.strip, text.splitlines()) if line and line[0] != "#"]
+
+
+def words_of(line):
+    """A command's words, patterns of files filled in, and the file that it writes to, if any."""
+    line, _, output = line.partition(" > ")
+    words = [word for word in shlex.split(line, comments=True) if not re.match(r"[A-Z_]+=", word)]
+    filled = [sorted(glob.glob(word)) if "*" in word else [word] for word in words]
+    return [word for some in filled for word in some], output.strip()
+
+
+def check_line(line, run):
+    """Run a command, or check it as `NOT_RUN` says."""
+    words, output = words_of(line)
+    not_run = any(re.match(pattern, " ".join(words)) for pattern in NOT_RUN)
+    if words[0] == "keras-maskrcnn":
+        run_verb(words[1:], output) if run and not not_run else parser.build().parse_args(words[1:])
+    elif words[0] == "make":
+        assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE), line
+    elif words[:2] == ["pip", "install"]:
+        check_requirement(words[2])
+    elif words[0] == "python":
+        check_script(words[1], words[2:])
+    elif words[0] == ".venv/bin/python":
+        assert (ROOT / words[3]).is_file(), line
+    else:
+        assert not_run, f"No way to check: {line}"
+
+
+def run_verb(arguments, output):
+    """Run `keras-maskrcnn` in this process, its standard output in a file if one is named."""
+    folder = re.search(r"--output (runs/\S+)", " ".join(arguments))
+    if arguments[0] == "train" and folder:  # where a stand-in may lie
+        shutil.rmtree(folder[1], ignore_errors=True)
+    arguments = arguments + SHORTER.get(arguments[0], [])
+    if output:
+        with open(output, "w") as file, pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "stdout", file)
+            code = main(arguments)
+    else:
+        code = main(arguments)
+    assert code == 0, arguments
+
+
+def check_requirement(text):
+    """Names this distribution and extras that it has, or the checkout."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    if text in (".", "--editable"):
+        return
+    requirement = Requirement(text)
+    assert requirement.name == project["name"]
+    assert requirement.extras <= set(project["optional-dependencies"])
+
+
+def check_script(path, arguments):
+    """The script is there, and its parser takes the arguments."""
+    if not arguments and "pars" not in (ROOT / path).read_text(encoding="utf-8"):
+        return
+    parse = argparse.ArgumentParser.parse_args
+
+    def parse_and_stop(self, args=None, namespace=None):
+        parse(self, args, namespace)
+        raise Accepted
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(argparse.ArgumentParser, "parse_args", parse_and_stop)
+        patch.setattr(sys, "argv", [path, *arguments])
+        patch.syspath_prepend(str((ROOT / path).parent))
+        with pytest.raises(Accepted):
+            runpy.run_path(str(ROOT / path), run_name="__main__")
+
+
+def check_shell(example, run=True):
+    for line in lines_of(example.parsed):
+        check_line(line, run)
+
+
+def page_parameters():
+    pages = [p for p in PAGES if re.search("```(python|bash)", p.read_text(encoding="utf-8"))]
+    names = [str(page.relative_to(ROOT)) for page in pages]
+    return [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in names]
+
+
+# Keras says so of every `fit` on a `tf.data.Dataset` without shuffle=False.
+@pytest.mark.filterwarnings("ignore:`shuffle=True` was passed")
+@pytest.mark.parametrize("page", page_parameters())
+def test_the_blocks_of_a_page_run(page, workplace):
+    if '.pth")' in (ROOT / page).read_text(encoding="utf-8"):
+        pytest.importorskip("torch")
+    document = Document.parse(
+        str(ROOT / page), PythonCodeBlockParser(), CodeBlockParser("bash", check_shell)
+    )
+    for example in document.examples():
+        example.evaluate()
+
+
+def test_every_block_says_its_language():
+    for page in PAGES:
+        fences = re.findall(r"^ *```(.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+        assert set(fences[::2]) <= {"python", "bash", "text"}, page
+        assert set(fences[1::2]) <= {""}, page
