@@ -8,12 +8,13 @@ PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help demo test test-slow lint format clean
+.PHONY: help demo test test-slow docs lint format clean
 
 help:
 	@echo "make demo      train a small model on synthetic pictures; results in runs/demo"
 	@echo "make test      all tests but the slow ones"
 	@echo "make test-slow the slow ones"
+	@echo "make docs      build the documentation into build/site"
 	@echo "make lint      check style and formatting; make format mends them"
 	@echo "make clean     remove what these commands made, except runs/"
 	@echo "PYTHON=python3.12 make ... builds $(VENV) with another Python (3.11 or newer)"
@@ -26,6 +27,10 @@ test: $(READY)
 
 test-slow: $(READY)
 	$(PYTEST) -m slow
+
+# The variable keeps its theme from announcing a successor at each build.
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 lint: $(READY)
 	$(BIN)/ruff check .
