@@ -11,7 +11,15 @@ import sys
 
 __version__ = "0.1.0"
 
-__all__ = ["Detections", "MaskRCNN", "MaskRCNNConfig", "callbacks", "data", "evaluate"]
+__all__ = [
+    "Detections",
+    "MaskRCNN",
+    "MaskRCNNConfig",
+    "callbacks",
+    "data",
+    "evaluate",
+    "upload_preset",
+]
 
 # The module of each public name, which is either in it or the module itself.
 _HOMES = {
@@ -21,6 +29,7 @@ _HOMES = {
     "callbacks": "keras_maskrcnn.evaluation.callbacks",
     "data": "keras_maskrcnn.data",
     "evaluate": "keras_maskrcnn.evaluation.coco",
+    "upload_preset": "keras_maskrcnn.weights.hub",
 }
 
 

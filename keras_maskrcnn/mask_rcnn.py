@@ -371,11 +371,23 @@ class MaskRCNN(keras.Model):
         return load_model(cls, path, **overrides)
 
     @classmethod
-    def from_preset(cls, name: str, **overrides) -> "MaskRCNN":
-        """A model with published weights, fetched once; see `weights.presets.load_preset`."""
+    def from_preset(cls, name: str | os.PathLike, **overrides) -> "MaskRCNN":
+        """A model of a preset's name, a folder or `hf://user/name`; see `weights.presets`."""
         from keras_maskrcnn.weights.presets import load_preset
 
         return load_preset(cls, name, **overrides)
+
+    def save_to_preset(
+        self,
+        folder: str | os.PathLike,
+        results: dict[str, float] | None = None,
+        licence: str | None = None,
+        description: str = "",
+    ) -> None:
+        """Writes a folder for `from_preset`; see `weights.preset_folder.save_to_preset`."""
+        from keras_maskrcnn.weights.preset_folder import save_to_preset
+
+        save_to_preset(self, folder, results, licence, description)
 
     def export(self, path: str | os.PathLike, format: str = "saved_model", **kwargs) -> None:
         """Writes the model as `"saved_model"`, `"onnx"` or `"litert"`; see `export.export`."""

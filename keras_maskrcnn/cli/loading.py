@@ -18,7 +18,7 @@ def load_model(args: argparse.Namespace):
     if args.run is None and args.model is None:
         raise ValueError(
             "Give a model: --run and a run folder, or --model and a file (.keras, .pkl, .pth) or "
-            f"one of the presets {_presets()}."
+            f"a preset: {_presets()}."
         )
     model = _read(_run_model(pathlib.Path(args.run)) if args.run else args.model)
     fields = given_fields(args)
@@ -33,14 +33,14 @@ def _read(name):
     import keras
 
     import keras_maskrcnn as km
-    from keras_maskrcnn.weights.presets import PRESETS
+    from keras_maskrcnn.weights.presets import is_preset
 
     path = pathlib.Path(name)
     if not path.is_file():
-        if str(name) in PRESETS:
+        if is_preset(name):
             return km.MaskRCNN.from_preset(name)
         raise FileNotFoundError(
-            f"There is no model file {name}, and no preset of this name: presets are {_presets()}."
+            f"There is no model file {name}, and no preset of this name. Presets: {_presets()}."
         )
     if path.suffix in (".pkl", ".pth"):
         return km.MaskRCNN.from_checkpoint(path)
@@ -50,9 +50,9 @@ def _read(name):
 
 
 def _presets():
-    from keras_maskrcnn.weights.presets import PRESETS
+    from keras_maskrcnn.weights.presets import known_presets
 
-    return ", ".join(PRESETS)
+    return known_presets()
 
 
 def _run_model(run):

@@ -38,7 +38,7 @@ from keras_maskrcnn.training.schedules import (
     detectron_schedule,
 )
 from keras_maskrcnn.weights.checkpoint import read_checkpoint
-from keras_maskrcnn.weights.presets import PRESETS, load_preset_weights, preset_config
+from keras_maskrcnn.weights.presets import is_preset, load_preset_weights, preset_config
 from keras_maskrcnn.weights.transfer import transfer_weights
 
 SAMPLES, SAMPLE_SCORE = 8, 0.5
@@ -268,7 +268,7 @@ def config_of_weights(weights: str | os.PathLike | None) -> MaskRCNNConfig | Non
 
 
 def _is_preset(weights):
-    return str(weights) in PRESETS and not pathlib.Path(weights).is_file()
+    return is_preset(weights) and not pathlib.Path(weights).is_file()
 
 
 def _file(weights):
@@ -276,7 +276,7 @@ def _file(weights):
     if not path.is_file():
         raise FileNotFoundError(
             f"There is no weights file {path}, and no preset of this name (keras-maskrcnn info "
-            "--presets lists them)."
+            "--presets lists them; a folder of save_to_preset and hf://user/name are presets too)."
         )
     return path
 

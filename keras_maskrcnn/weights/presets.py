@@ -1,99 +1,99 @@
-"""Published weights by name: fetched once, checked, converted, kept in Keras' cache."""
+"""Models by a preset: a name whose weights are fetched once, a folder, or `hf://user/name`."""
 
 import os
 import pathlib
 import tempfile
-from typing import Any, NamedTuple
+import warnings
+from typing import NamedTuple
 
 import keras
 from rich.table import Table
 
 from keras_maskrcnn.config import MaskRCNNConfig
-from keras_maskrcnn.weights.coco_classes import CONTIGUOUS_NAMES, NAMES_BY_ID
+from keras_maskrcnn.weights import hub
 from keras_maskrcnn.weights.download import download
+from keras_maskrcnn.weights.preset_folder import WEIGHTS, read_config
+from keras_maskrcnn.weights.published import PRESETS, Preset
 from keras_maskrcnn.weights.transfer import transfer_weights
 
+# Where presets lie that ship with the package, each in a folder of its name.
+SHIPPED = pathlib.Path(__file__).parent
 # What the weights were trained with and no shape of a layer shows.
 NUMERICS = (
     *("stride_in_1x1", "norm_epsilon", "pixel_mean", "pixel_std"),
     *("anchor_style", "roi_aligned", "roi_transform", "roi_aggregation"),
 )
-# torchvision's ImageNet models see pixels divided by their standard deviation.
-TORCHVISION_FIELDS = {"stride_in_1x1": False, "pixel_std": (58.395, 57.12, 57.375)}
 
 
-class Preset(NamedTuple):
-    """Where published weights lie, and what their publisher says of them.
+class Kept(NamedTuple):
+    """A preset on this machine.
 
     Attributes:
-        source: Who published them.
-        url: The file.
-        digest: What the file's name says of its digest, as `download` takes it.
-        licence: Of the weights.
-        box_ap: COCO val2017, in percent; None for a backbone that was trained on ImageNet.
-        mask_ap: The same of masks.
-        class_names: Of the classes that the model tells apart.
-        backbone: The config of the model around the backbone, where the file holds only one.
+        weights: The file of its weights.
+        config: Of the model.
+        backbone_only: Whether the weights are those of its backbone alone.
+        remedy: What to do where the file is damaged.
     """
 
-    source: str
-    url: str
-    digest: str
-    licence: str
-    box_ap: float | None = None
-    mask_ap: float | None = None
-    class_names: tuple[str, ...] = ()
-    backbone: dict[str, Any] | None = None
+    weights: pathlib.Path
+    config: MaskRCNNConfig
+    backbone_only: bool
+    remedy: str
 
 
-def load_preset(model_class: type[keras.Model], name: str, **overrides) -> keras.Model:
+def load_preset(
+    model_class: type[keras.Model], name: str | os.PathLike, **overrides
+) -> keras.Model:
     """The model of a preset with its weights, fetched and converted if that was not done before.
 
-    The converted weights and their config are kept in `keras_maskrcnn` in Keras' folder
-    (the environment variable `KERAS_HOME`, else `~/.keras`); from then on no network is needed.
+    What was fetched is kept in `keras_maskrcnn` in Keras' folder (the environment variable
+    `KERAS_HOME`, else `~/.keras`). A preset by name needs no network from then on, and
+    `"demo_shapes"`, which ships with the package, never does. Of `hf://user/name` the newest
+    version is asked for each time; without a network the last one that was fetched is used, and a
+    warning says so. No code of a preset is run.
 
     Args:
         model_class: `MaskRCNN`.
-        name: One of `PRESETS`.
+        name: One of `PRESETS` (`keras-maskrcnn info --presets` lists them); or a folder that
+            `model.save_to_preset` wrote; or `"hf://user/name"`, such a folder on the Hugging Face
+            hub, or on the one whose address the environment variable `HF_ENDPOINT` holds. What is
+            private there needs `HF_TOKEN`. A name comes before a folder: write `./demo_shapes`.
         **overrides: Fields of the config to change, and keywords of the model. With another
             `num_classes` than the preset's the last layers of the heads start anew.
 
     Raises:
         ValueError: There is no such preset; what was fetched is not what was published or not
             such a model; or a field that was changed does not go with the weights.
+        FileNotFoundError: The folder, or the model on the hub, is no preset.
         ConnectionError: The server cannot be reached, or the transfer broke off.
         OSError: The server refuses, or the cache cannot be written.
 
     Example:
-        >>> model = load_preset(MaskRCNN, "mask_rcnn_resnet50_fpn_3x_coco", num_classes=3)
+        >>> model = load_preset(MaskRCNN, "demo_shapes")
+        >>> model = load_preset(MaskRCNN, "demo_shapes", num_classes=2, class_names=["a", "b"])
     """
-    config = preset_config(model_class, name)
-    model = model_class(config, **_completed(overrides, config))
-    _load_kept(model, name, config)
+    kept = _find(model_class, name)
+    model = model_class(kept.config, **_completed(overrides, kept.config))
+    _load_kept(model, kept)
     return model
 
 
-def preset_config(model_class: type[keras.Model], name: str) -> MaskRCNNConfig:
+def preset_config(model_class: type[keras.Model], name: str | os.PathLike) -> MaskRCNNConfig:
     """The config of a preset's model, whose weights are fetched if that was not done before.
 
     Raises:
         ValueError, ConnectionError, OSError: As of `load_preset`.
     """
-    if name not in PRESETS:
-        raise ValueError(f"Unknown preset {name!r}. Presets: {', '.join(PRESETS)}.")
-    weights, config_file = _kept_files(name)
-    if not (weights.is_file() and config_file.is_file()):
-        _fetch(model_class, PRESETS[name], weights, config_file)
-    return MaskRCNNConfig.from_yaml(config_file)
+    return _find(model_class, name).config
 
 
-def load_preset_weights(model: keras.Model, name: str) -> None:
+def load_preset_weights(model: keras.Model, name: str | os.PathLike) -> None:
     """Loads the weights of a preset into a model, which may have other classes.
 
     Args:
         model: A `MaskRCNN`. With another number of classes than the preset's the last layers of
             the heads keep their values.
-        name: One of `PRESETS`.
+        name: As `load_preset` takes it.
 
     Raises:
         ValueError: The model's config contradicts the preset's (the fields are named), or as of
@@ -104,11 +104,11 @@ def load_preset_weights(model: keras.Model, name: str) -> None:
         >>> model = MaskRCNN("mask_rcnn_resnet50_fpn", num_classes=3)
         >>> load_preset_weights(model, "mask_rcnn_resnet50_fpn_3x_coco")
     """
-    config = preset_config(type(model), name)
+    kept = _find(type(model), name)
     ours = model.config
     contradictions = [
-        f"{field}: the preset has {getattr(config, field)}, the model {getattr(ours, field)}"
-        for field in _differing(config, ours)
+        f"{field}: the preset has {getattr(kept.config, field)}, the model {getattr(ours, field)}"
+        for field in _differing(kept.config, ours)
         if field in NUMERICS
     ]
     if contradictions:
@@ -116,7 +116,18 @@ def load_preset_weights(model: keras.Model, name: str) -> None:
         raise ValueError(
             f"{name} is of another model:\n  {lines}\nSet these fields as it has them."
         )
-    _load_kept(model, name, config)
+    _load_kept(model, kept)
+
+
+def is_preset(name: str | os.PathLike) -> bool:
+    """Whether `load_preset` would look for a preset there: it may still turn out to be none."""
+    name = os.fspath(name)
+    return name in PRESETS or hub.is_address(name) or os.path.isdir(name)
+
+
+def known_presets() -> str:
+    """What `load_preset` takes, as part of a sentence."""
+    return f"{', '.join(PRESETS)}; or a folder of model.save_to_preset, or hf://user/name"
 
 
 def presets_table() -> Table:
@@ -126,7 +137,7 @@ def presets_table() -> Table:
         table.add_column(column, justify="right" if column.endswith("AP") else "left")
     for name, preset in PRESETS.items():
         aps = ("-" if ap is None else f"{ap:.1f}" for ap in (preset.box_ap, preset.mask_ap))
-        table.add_row(name, *aps, preset.source, preset.licence, preset.digest)
+        table.add_row(name, *aps, preset.source, preset.licence, preset.digest or "-")
     return table
 
 
@@ -136,9 +147,27 @@ def cache_folder() -> pathlib.Path:
     return pathlib.Path(home).expanduser() / "keras_maskrcnn"
 
 
-def _kept_files(name):
-    """The converted weights of a preset and its config."""
-    return cache_folder() / f"{name}.weights.h5", cache_folder() / f"{name}.yaml"
+def _find(model_class, name):
+    """The preset on this machine, fetched if need be."""
+    name = os.fspath(name)
+    if not is_preset(name):
+        raise ValueError(f"Unknown preset {name!r}. Presets: {known_presets()}.")
+    if name not in PRESETS:
+        return _folder(hub.fetch(name, cache_folder() / "hub") if hub.is_address(name) else name)
+    preset = PRESETS[name]
+    if preset.url is None:
+        return _folder(SHIPPED / name)
+    weights, config_file = cache_folder() / f"{name}.weights.h5", cache_folder() / f"{name}.yaml"
+    if not (weights.is_file() and config_file.is_file()):
+        _fetch(model_class, preset, weights, config_file)
+    config = MaskRCNNConfig.from_yaml(config_file)
+    return Kept(weights, config, preset.backbone is not None, "delete it to fetch it again")
+
+
+def _folder(folder):
+    folder = pathlib.Path(folder)
+    remedy = f"write {folder} again with model.save_to_preset, or fetch it again"
+    return Kept(folder / WEIGHTS, read_config(folder), False, remedy)
 
 
 def _differing(config, other):
@@ -160,7 +189,7 @@ def _completed(overrides, config):
     return overrides
 
 
-def _fetch(model_class, preset, weights, config_file):
+def _fetch(model_class, preset: Preset, weights, config_file):
     """Makes `weights` and `config_file` from the published file, which is not kept."""
     folder = weights.parent
     checkpoint = folder / preset.url.rsplit("/", 1)[1]
@@ -193,93 +222,28 @@ def _stored_part(model, preset):
     return model if preset.backbone is None else model.backbone
 
 
-def _load_kept(model, name, config):
-    """Loads the weights that are kept of a preset, whose config is given."""
-    weights, _ = _kept_files(name)
+def _load_kept(model, kept):
+    """Loads the weights of a preset into a model, which may have other classes."""
     try:
-        if PRESETS[name].backbone is not None:
-            keras.saving.load_weights(model.backbone, weights)
+        if kept.backbone_only:
+            _load_all(model.backbone, kept.weights)
             return
         seed = model.sampling_seed.numpy()
-        transfer_weights(model, config.num_classes, lambda source: source.load_weights(weights))
+        classes = kept.config.num_classes
+        transfer_weights(model, classes, lambda source: _load_all(source, kept.weights))
         model.sampling_seed.assign(seed)  # a training from a preset samples as its own seed says
-    except (ValueError, OSError, KeyError) as error:
+    except (ValueError, OSError, KeyError, UserWarning) as error:
         reason = " ".join(str(error).split())[:300]
-        changed = ", ".join(_differing(config, model.config)) or "nothing"
+        changed = ", ".join(_differing(kept.config, model.config)) or "nothing"
         raise ValueError(
-            f"{weights} does not go with this model (changed: {changed}): {reason}\nLeave out "
-            "fields that change the layers; if there are none, the file is damaged: delete it to "
-            "fetch it again."
+            f"{kept.weights} does not go with this model (changed: {changed}): {reason}\nLeave "
+            f"out fields that change the layers; if there are none, the file is damaged: "
+            f"{kept.remedy}."
         ) from error
 
 
-def _detectron2(path, box_ap, mask_ap):
-    """A model of Detectron2's MODEL_ZOO.md, which says that file names end in the MD5's digits."""
-    return Preset(
-        source="Detectron2",
-        url=f"https://dl.fbaipublicfiles.com/detectron2/COCO-InstanceSegmentation/{path}",
-        digest=f"md5:{path[-10:-4]}",
-        licence="CC BY-SA 3.0",
-        box_ap=box_ap,
-        mask_ap=mask_ap,
-        class_names=CONTIGUOUS_NAMES,
-    )
-
-
-def _torchvision(file, **fields):
-    """A model of torchvision, whose file names end in the first digits of the SHA-256."""
-    return Preset(
-        source="torchvision",
-        url=f"https://download.pytorch.org/models/{file}",
-        digest=f"sha256:{file[-12:-4]}",
-        licence="BSD-3-Clause",
-        **fields,
-    )
-
-
-def _torchvision_backbone(file):
-    fields = {"backbone": file.split("-")[0], **TORCHVISION_FIELDS}
-    return _torchvision(file, backbone=fields)
-
-
-PRESETS = {
-    "mask_rcnn_resnet50_c4_1x_coco": _detectron2(
-        "mask_rcnn_R_50_C4_1x/137259246/model_final_9243eb.pkl", 36.8, 32.2
-    ),
-    "mask_rcnn_resnet50_c4_3x_coco": _detectron2(
-        "mask_rcnn_R_50_C4_3x/137849525/model_final_4ce675.pkl", 39.8, 34.4
-    ),
-    "mask_rcnn_resnet101_c4_3x_coco": _detectron2(
-        "mask_rcnn_R_101_C4_3x/138363239/model_final_a2914c.pkl", 42.6, 36.7
-    ),
-    "mask_rcnn_resnet50_fpn_1x_coco": _detectron2(
-        "mask_rcnn_R_50_FPN_1x/137260431/model_final_a54504.pkl", 38.6, 35.2
-    ),
-    "mask_rcnn_resnet50_fpn_3x_coco": _detectron2(
-        "mask_rcnn_R_50_FPN_3x/137849600/model_final_f10217.pkl", 41.0, 37.2
-    ),
-    "mask_rcnn_resnet101_fpn_3x_coco": _detectron2(
-        "mask_rcnn_R_101_FPN_3x/138205316/model_final_a3ec72.pkl", 42.9, 38.6
-    ),
-    "mask_rcnn_resnext101_32x8d_fpn_3x_coco": _detectron2(
-        "mask_rcnn_X_101_32x8d_FPN_3x/139653917/model_final_2d9806.pkl", 44.3, 39.5
-    ),
-    "mask_rcnn_resnet50_fpn_torchvision_coco": _torchvision(
-        "maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth",
-        box_ap=37.9,
-        mask_ap=34.6,
-        class_names=NAMES_BY_ID,
-    ),
-    "mask_rcnn_resnet50_fpn_v2_torchvision_coco": _torchvision(
-        "maskrcnn_resnet50_fpn_v2_coco-73cbd019.pth",
-        box_ap=47.4,
-        mask_ap=41.8,
-        class_names=NAMES_BY_ID,
-    ),
-    "mask_rcnn_resnet50_fpn_imagenet": _torchvision_backbone("resnet50-11ad3fa6.pth"),
-    "mask_rcnn_resnet101_fpn_imagenet": _torchvision_backbone("resnet101-cd907fc2.pth"),
-    "mask_rcnn_resnext50_32x4d_fpn_imagenet": _torchvision_backbone("resnext50_32x4d-1a0047aa.pth"),
-    "mask_rcnn_resnext101_32x8d_fpn_imagenet": _torchvision_backbone(
-        "resnext101_32x8d-110c445d.pth"
-    ),
-}
+def _load_all(model, weights):
+    """Loads weights; what the file lacks is an error, though Keras may only warn of it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        keras.saving.load_weights(model, weights)

@@ -175,7 +175,8 @@ def test_fields_that_do_not_go_with_the_weights(publish, checkpoint, change, mes
 
 
 def test_unknown_name():
-    with pytest.raises(ValueError, match="Unknown preset 'r50'. Presets: mask_rcnn_resnet50_c4_1x"):
+    message = "Unknown preset 'r50'. Presets: .*; or a folder .*, or hf://user/name"
+    with pytest.raises(ValueError, match=message):
         MaskRCNN.from_preset("r50")
 
 
@@ -261,7 +262,7 @@ def test_a_backbone_gets_fresh_heads(publish, checkpoint, tensors):
     assert np.abs(kernels[0] - kernels[1]).max() > 0
 
 
-@pytest.mark.parametrize("name", presets.PRESETS)
+@pytest.mark.parametrize("name", [name for name in presets.PRESETS if name != "demo_shapes"])
 def test_every_preset_says_what_it_is(name):
     preset = presets.PRESETS[name]
     algorithm, digits = preset.digest.split(":")
