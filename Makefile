@@ -1,25 +1,27 @@
-# `make demo` and `make test` set up everything they need in .venv; see `make help`.
+# `make demo` and `make test` set up what they need in .venv, each no more than that; see `make help`.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
 READY := $(VENV)/.ready
 # Each test process may need several gigabytes.
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help demo test test-slow docs lint format clean
+.PHONY: help demo test test-slow docs lint format wheels clean
 
 help:
-	@echo "make demo      train a small model on synthetic pictures; results in runs/demo"
+	@echo "make demo      fine-tune on synthetic pictures in minutes; results in runs/demo"
 	@echo "make test      all tests but the slow ones"
 	@echo "make test-slow the slow ones"
 	@echo "make docs      build the documentation into build/site"
+	@echo "make wheels    build the sdist and a wheel, and try them with every TensorFlow: an hour"
 	@echo "make lint      check style and formatting; make format mends them"
 	@echo "make clean     remove what these commands made, except runs/"
 	@echo "PYTHON=python3.12 make ... builds $(VENV) with another Python (3.11 or newer)"
 
-demo: $(READY)
+demo: $(INSTALLED)
 	$(BIN)/python examples/demo.py
 
 test: $(READY)
@@ -40,7 +42,12 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-$(READY): pyproject.toml setup.py $(wildcard custom_ops/roi_align/*)
+wheels:
+	$(PYTHON) custom_ops/wheels/build_wheels.py
+	$(PYTHON) custom_ops/wheels/check_wheels.py
+
+# The package and what it cannot do without.
+$(INSTALLED): pyproject.toml setup.py $(wildcard custom_ops/roi_align/*)
 	@command -v $(PYTHON) > /dev/null || \
 	  { echo "$(PYTHON) not found: install Python 3.11 or newer, or set PYTHON=..." >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -48,7 +55,13 @@ $(READY): pyproject.toml setup.py $(wildcard custom_ops/roi_align/*)
 	@$(PYTHON) -c 'import ensurepip, venv' 2> /dev/null || \
 	  { echo "$(PYTHON) lacks venv: install it (Debian, Ubuntu: apt-get install python3-venv)" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	@echo "installing the package and its requirements into $(VENV): a minute or two of downloads"
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+# The name, not the folder: the package is installed, and not built once more.
+$(READY): $(INSTALLED)
+	$(BIN)/python -m pip install --quiet "maskrcnn-keras[dev]"
 	@touch $@
 
 clean:

@@ -12,15 +12,17 @@ import shutil
 import sys
 import sysconfig
 
-from setuptools import Command, Distribution, find_packages, setup
+from setuptools import Command, Distribution, find_namespace_packages, find_packages, setup
 from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build import build
 
-ROOT = pathlib.Path(__file__).resolve().parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 from keras_maskrcnn.ops import build as ops
 
+ROOT = pathlib.Path(__file__).resolve().parent
 OPS_FOLDER = "keras_maskrcnn/ops"
+# Folders of weights without code.
+PRESETS = find_namespace_packages(include=["keras_maskrcnn.weights.*"], exclude=["*.__pycache__"])
 COMPILED_OPS = os.environ.get("KERAS_MASKRCNN_OPS")
 
 
@@ -103,6 +105,7 @@ build.sub_commands.append(("build_ops", None))
 setup(
     packages=[
         *find_packages(include=["keras_maskrcnn", "keras_maskrcnn.*"]),
+        *PRESETS,
         "keras_maskrcnn.configs",
         "keras_maskrcnn.custom_ops.roi_align",
     ],
@@ -112,7 +115,7 @@ setup(
     },
     package_data={
         "keras_maskrcnn": ["__init__.pyi", "py.typed"],
-        "keras_maskrcnn.weights": ["*/*.h5", "*/*.json", "*/*.md"],  # presets that come with it
+        **{preset: ["*"] for preset in PRESETS},
         "keras_maskrcnn.configs": ["*.yaml"],
         "keras_maskrcnn.custom_ops.roi_align": ["*.cc", "*.cu", "*.cuh", "*.h", "*.inc", "*.md"],
     },

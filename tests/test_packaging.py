@@ -103,7 +103,9 @@ def setup(command, cwd=ROOT, **variables):
 @pytest.fixture
 def tree(tmp_path):
     """A copy of the tree, without what builds left in it."""
-    ignore = shutil.ignore_patterns(".*", "*.so", "__pycache__", "*.egg-info", "build", "runs")
+    ignore = shutil.ignore_patterns(
+        ".*", "*.so", "__pycache__", "*.egg-info", "build", "dist", "runs"
+    )
     return pathlib.Path(shutil.copytree(ROOT, tmp_path / "tree", ignore=ignore))
 
 
