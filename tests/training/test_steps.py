@@ -24,7 +24,7 @@ def test_a_model_of_which_nothing_is_trainable_warns_as_keras_does(small_config,
     model.compile(optimizer=keras.optimizers.SGD(0.01, momentum=0.9))
     before = model.get_weights()
     with pytest.warns(UserWarning, match="does not have any trainable weights"):
-        history = model.fit(tf.data.Dataset.from_tensors(batch), verbose=0).history
+        history = model.fit(tf.data.Dataset.from_tensors(batch), verbose=0, shuffle=False).history
     assert np.isfinite(history["loss"]).all()
     seed = [w.path for w in model.weights].index(model.sampling_seed.path)
     for i, (old, new) in enumerate(zip(before, model.get_weights(), strict=True)):
@@ -55,7 +55,7 @@ def test_sample_weights_are_refused_by_name_wherever_they_come_from(model, batch
     weighted = tf.data.Dataset.from_tensors((x, y, weights))
     calls = [
         lambda: model.fit(x, y, sample_weight=weights, verbose=0),
-        lambda: model.fit(weighted, verbose=0),
+        lambda: model.fit(weighted, verbose=0, shuffle=False),
         lambda: model.evaluate(weighted, verbose=0),
         lambda: model.train_on_batch(x, y, sample_weight=weights),
         lambda: model.test_on_batch(x, y, sample_weight=weights),
@@ -76,7 +76,7 @@ def test_a_class_that_does_not_exist_stops_fit_with_its_name(model, batch):
     x, y = batch
     y = {**y, "classes": np.array([[1, 3], [2, -1]], np.int32)}
     with pytest.raises(tf.errors.InvalidArgumentError, match=r"classes must be 0 to 2.*\[3\]"):
-        model.fit(tf.data.Dataset.from_tensors((x, y)), verbose=0)
+        model.fit(tf.data.Dataset.from_tensors((x, y)), verbose=0, shuffle=False)
 
 
 @pytest.mark.parametrize("kind", ["h5", "hdf5"])

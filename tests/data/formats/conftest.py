@@ -254,10 +254,10 @@ def change_png(rng, data):
         generator = np.random.default_rng(rng.randrange(2**32))
         chosen = generator.random(values.shape) < rng.choice((0.001, 0.1, 1))
         values[chosen] = generator.integers(0, 256, chosen.sum())
-        dtype = (
-            rng.choice((np.uint8, np.uint8, np.uint16, np.int32)) if values.ndim == 2 else np.uint8
-        )
+        dtype = rng.choice((np.uint8, np.uint16)) if values.ndim == 2 else np.uint8
         picture = PIL.Image.fromarray(values.astype(dtype) * rng.choice((1, 1, dtype(255))))
+    if picture.mode == "I":  # Pillow writes 16 bits of it, and only for as long as it must
+        picture = PIL.Image.fromarray(np.array(picture).astype(np.uint16))
     file = io.BytesIO()
     if kind == 3 and picture.mode in ("L", "RGB"):
         picture.save(file, rng.choice(("JPEG", "BMP", "GIF", "TIFF")))
