@@ -15,7 +15,7 @@ from keras_maskrcnn.config import MaskRCNNConfig
 from keras_maskrcnn.data.formats import coco, labelme, mask_png, via, voc
 from keras_maskrcnn.data.masks import decode_mask
 from keras_maskrcnn.data.pipeline import Augment, ListedItems, make_batches
-from keras_maskrcnn.data.problems import ProblemLog, nothing_to_train_on
+from keras_maskrcnn.data.problems import ProblemLog, listed, nothing_to_train_on
 from keras_maskrcnn.data.records import Contents, Lost, Problem, load_image
 
 
@@ -149,14 +149,31 @@ class Dataset:
         Warns where there is no object to train on.
 
         Raises:
-            ValueError: More than `max_broken` cannot be used.
+            ValueError: More than `max_broken` cannot be used, or a class id means one thing here
+                and another to the model.
         """
         self._log.check()
+        self.check_classes(config)
         nothing = nothing_to_train_on(self.source, self.records) if training else None
         if nothing:
             warnings.warn(nothing, stacklevel=2)
         items = ListedItems(self.records)
         return make_batches(items, self, config, batch_size, training, seed, augmentation, start)
+
+    def check_classes(self, config: MaskRCNNConfig) -> None:
+        """Raises a ValueError unless each class id here is that of the same class in the model.
+
+        A model may have further classes; one whose config has no `class_names` takes any.
+        """
+        names = config.class_names or self.class_names
+        if self.class_names == names[: config.num_classes][: len(self.class_names)]:
+            return
+        raise ValueError(
+            f"{self.source} has the classes {listed(self.class_names)}, the model "
+            f"(num_classes={config.num_classes}) {listed(config.class_names) or 'no names'}: ids "
+            "would mean other classes. Open it with class_names=model.config.class_names, or make "
+            "the model with num_classes=len(dataset.class_names), class_names=dataset.class_names."
+        )
 
     def example(self, index: int) -> dict[str, np.ndarray]:
         """One record at full size, to look at.

@@ -1,6 +1,6 @@
 """The list of what is wrong with a dataset, and the point from which it is too much."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from keras_maskrcnn.data.records import Problem, Record
 
@@ -113,3 +113,8 @@ def nothing_to_train_on(source: str, records: Iterable[Record]) -> str | None:
         "training leaves out. CVAT exports the masks of its brush so: set their iscrowd to 0 if "
         "each is one object."
     )
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first ten of them, for a message."""
+    return ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")

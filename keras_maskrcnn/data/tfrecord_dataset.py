@@ -108,8 +108,9 @@ class TFRecordDataset(Dataset):
                 `data.service.service_batches`.
 
         Raises:
-            ValueError: The masks are not of the size `config.gt_mask_size`; or of a service is
-                asked what it has not: an order, or a start.
+            ValueError: The masks are not of the size `config.gt_mask_size`; a class id means one
+                thing here and another to the model; or of a service is asked what it has not: an
+                order, or a start.
         """
         if config.mask and config.gt_mask_size != self.mask_size:
             raise ValueError(
@@ -117,6 +118,7 @@ class TFRecordDataset(Dataset):
                 f"gt_mask_size={config.gt_mask_size}: change the config, or write them anew."
             )
         self._log.check()
+        self.check_classes(config)
         if training:
             # What is broken among the first is noted when it is met in training.
             records = StoredRecords(self.shards, self.mask_size, lambda *_: None)

@@ -14,6 +14,8 @@ from pycocotools.cocoeval import COCOeval
 from rich.progress import Progress
 from rich.table import Table
 
+from keras_maskrcnn.data.problems import listed
+
 STATISTICS = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large", "ar")
 COCO_DETECTIONS = 100  # an image, of which COCO's figures count the best
 IMAGES_AT_A_TIME = 32
@@ -101,12 +103,12 @@ def match_classes(model, dataset) -> list[int | None]:
     problems = []
     if unknown := [name for name in known if name not in names]:
         problems.append(
-            f"has classes that the model does not know: {_listed(unknown)}. Open it with "
+            f"has classes that the model does not know: {listed(unknown)}. Open it with "
             "class_names=model.config.class_names to leave them out."
         )
     if missing := [name for name in names if name not in (*known, NO_CLASS)]:
         problems.append(
-            f"lacks classes of the model: {_listed(missing)}. Add them to its categories; without "
+            f"lacks classes of the model: {listed(missing)}. Add them to its categories; without "
             "objects they do not count."
         )
     if problems:
@@ -115,10 +117,6 @@ def match_classes(model, dataset) -> list[int | None]:
         raise ValueError(f"The dataset has {len(known)} classes, the model num_classes={number}.")
     ids = dict(zip(known, dataset.category_ids, strict=True))
     return [ids.get(name) for name in names]
-
-
-def _listed(names):
-    return ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
 
 
 def figures(evaluations: dict[str, COCOeval]) -> dict[str, float]:
@@ -265,7 +263,7 @@ def _check_results(results, ground_truth, kinds):
             named = "" if name is None else f" {name!r}"
             raise ValueError(
                 f"results[{index}] is of category {category!r}{named}, which the annotations lack; "
-                f"they have {_listed([f'{i} {name!r}' for i, name in names.items()])}. Write "
+                f"they have {listed([f'{i} {name!r}' for i, name in names.items()])}. Write "
                 "results with Detections.to_coco(image_id, dataset.category_ids)."
             )
         if "mask" in kinds and "segmentation" not in result:
