@@ -24,7 +24,7 @@ from keras_maskrcnn.config import MaskRCNNConfig
 from keras_maskrcnn.data import Augmentation, Dataset, TFRecordDataset, open_dataset
 from keras_maskrcnn.data.inspection import figures, remarks
 from keras_maskrcnn.evaluation.callbacks import CocoEvaluation
-from keras_maskrcnn.evaluation.coco import evaluate, results_table
+from keras_maskrcnn.evaluation.coco import NO_CLASS, evaluate, results_table
 from keras_maskrcnn.evaluation.tensorboard import DetectionSummaries
 from keras_maskrcnn.mask_rcnn import MaskRCNN
 from keras_maskrcnn.training.backup import Backup
@@ -126,19 +126,19 @@ def with_classes(
         config: Whose classes are replaced.
         class_names: Those of the data.
         num_classes: Number of classes, to leave room for further ones; as many as the data has if
-            None.
+            None. The further ones are called "N/A", and evaluation leaves them out.
 
     Raises:
         ValueError: `num_classes` is too small.
     """
-    if num_classes in (None, len(class_names)):
-        return config.replace(num_classes=len(class_names), class_names=list(class_names))
-    if num_classes < len(class_names):
+    number = len(class_names) if num_classes is None else num_classes
+    if number < len(class_names):
         raise ValueError(
             f"num_classes={num_classes} is too small: the training annotations have "
             f"{len(class_names)} categories. Leave --num-classes out to use as many."
         )
-    return config.replace(num_classes=num_classes, class_names=[])
+    room = [NO_CLASS] * (number - len(class_names))
+    return config.replace(num_classes=number, class_names=[*class_names, *room])
 
 
 def make_schedule(

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 
 import keras
 import numpy as np
@@ -18,6 +19,7 @@ import keras_maskrcnn as km
 from keras_maskrcnn.cli import training_run
 from keras_maskrcnn.cli.main import main
 from keras_maskrcnn.cli.training_options import TrainingOptions
+from keras_maskrcnn.evaluation.coco import match_classes
 from keras_maskrcnn.training.schedules import WarmupMultiStep
 from keras_maskrcnn.weights import detectron2
 from keras_maskrcnn.weights.layout import sources
@@ -212,7 +214,9 @@ def test_classes_come_from_the_data():
     config = km.MaskRCNNConfig()
     assert training_run.with_classes(config, ["a", "b"]).class_names == ("a", "b")
     roomy = training_run.with_classes(config, ["a", "b"], num_classes=3)
-    assert (roomy.num_classes, roomy.class_names) == (3, ())
+    assert (roomy.num_classes, roomy.class_names) == (3, ("a", "b", "N/A"))
+    data = types.SimpleNamespace(class_names=("a", "b"), category_ids=(7, 9), source="val.json")
+    assert match_classes(types.SimpleNamespace(config=roomy), data) == [7, 9, None]
     with pytest.raises(ValueError, match="num_classes=1 is too small"):
         training_run.with_classes(config, ["a", "b"], num_classes=1)
 

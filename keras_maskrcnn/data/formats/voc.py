@@ -162,7 +162,7 @@ def _is_split(path):
 
 
 def _split(path):
-    names = [line.split()[0] for line in read_text(path).splitlines() if line.strip()]
+    names = [line.strip() for line in read_text(path).splitlines() if line.strip()]
     if not names:
         raise ValueError(f"{path} names no image.")
     return names

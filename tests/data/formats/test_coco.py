@@ -108,6 +108,8 @@ BAD_ANNOTATIONS = {
     ),
     "polygon of shares": ({"segmentation": UNIT_SQUARE}, "must be pixels, not shares"),
     "polygon on a line": ({"segmentation": [[2, 2, 8, 2, 5, 2]]}, "enclose nothing"),
+    "polygon on a slope": ({"segmentation": [[2, 2, 8, 5, 4, 3, 2, 2]]}, "enclose nothing"),
+    "polygon there and back": ({"segmentation": [[2, 2, 8, 5, 2, 2, 9, 3]]}, "enclose nothing"),
     "two points": ({"segmentation": [[1, 1, 5, 5]]}, "no polygon has three points"),
     "odd polygon": ({"segmentation": [[1, 1, 5, 5, 3, 3, 2]]}, "no polygon has three points"),
     "NaN polygon": ({"segmentation": [[1, 1, 5, float("nan"), 3, 3]]}, "NaN or infinite"),
@@ -377,6 +379,13 @@ def test_one_bad_polygon_of_two(tmp_path, content):
     dataset = load(tmp_path, content)
     assert len(dataset.records[0].instances[0].segmentation) == 1
     assert "polygon 1 is no list of at least three points" in dataset.problem_report()
+
+
+def test_one_flat_polygon_of_two(tmp_path, content):
+    content["annotations"][0]["segmentation"].append([1, 1, 2, 2, 3, 3])
+    dataset = load(tmp_path, content)
+    assert len(dataset.records[0].instances[0].segmentation) == 1
+    assert "polygon 1 encloses nothing: its points lie on a line" in dataset.problem_report()
 
 
 def test_missing_box_is_that_of_the_mask(tmp_path, content):

@@ -67,6 +67,15 @@ def test_split_and_class_names(tmp_path, pair):
         Dataset.from_voc(tmp_path, "test")
 
 
+def test_a_split_names_images_with_blanks(tmp_path, pair):
+    write(tmp_path, "my photo 1", *pair)
+    (tmp_path / "ImageSets/Segmentation").mkdir(parents=True)
+    (tmp_path / "ImageSets/Segmentation/val.txt").write_text("my photo 1 \n\n")
+    dataset = Dataset.from_voc(tmp_path, "val")
+    assert dataset.problems == []
+    assert [len(record.instances) for record in dataset.records] == [2]
+
+
 def test_bad_records_are_left_out_and_listed(tmp_path, pair):
     objects, classes = pair
     write(tmp_path, "a", *pair)

@@ -16,6 +16,7 @@ from keras_maskrcnn.data.records import Instance, Problem
 # intersection over union is less. Of 852 objects of COCO the boxes are up to 1 pixel away, with at
 # least 0.94; a box [10, 10, 60, 50] whose last two numbers are a corner, not its sides, has 0.67.
 ROUNDED, LEAST_IOU = 1.5, 0.8
+FLAT = 1e-6  # twice the area of a triangle, in pixels: less is rounding
 
 
 def make_instance(
@@ -93,11 +94,30 @@ def _segmentation(segmentation, height, width, mended):
         raise ValueError("no polygon has three points")
     polygons = []
     for index, polygon in enumerate(segmentation):
-        if usable[index]:
-            polygons.append(_numbers(polygon, len(polygon), f"polygon {index}"))
-        else:
+        if not usable[index]:
             mended(f"polygon {index} is no list of at least three points x, y; it is left out")
+            continue
+        polygon = _numbers(polygon, len(polygon), f"polygon {index}")
+        if _encloses_nothing(polygon):
+            mended(f"polygon {index} encloses nothing: its points lie on a line; it is left out")
+        else:
+            polygons.append(polygon)
+    if not polygons:
+        raise ValueError("its polygons enclose nothing: their points lie on a line")
     return polygons
+
+
+def _encloses_nothing(polygon):
+    """Whether each triangle of its first point and two that follow each other is flat."""
+    x, y = polygon[:2]
+    points = [
+        (next_x - x, next_y - y)
+        for next_x, next_y in zip(polygon[2::2], polygon[3::2], strict=True)
+    ]
+    return all(
+        abs(one_x * other_y - one_y * other_x) < FLAT
+        for (one_x, one_y), (other_x, other_y) in itertools.pairwise(points)
+    )
 
 
 def _is_polygon(values):
@@ -193,10 +213,7 @@ def _extent(segmentation, height, width):
         return x, y, x + w, y + h
     x = list(itertools.chain.from_iterable(polygon[::2] for polygon in segmentation))
     y = list(itertools.chain.from_iterable(polygon[1::2] for polygon in segmentation))
-    corners = min(x), min(y), max(x), max(y)
-    if corners[0] == corners[2] or corners[1] == corners[3]:
-        raise ValueError("its polygons enclose nothing: their points lie on a line")
-    return corners
+    return min(x), min(y), max(x), max(y)
 
 
 def _area(given, segmentation, box, mended):
