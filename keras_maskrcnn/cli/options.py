@@ -59,7 +59,8 @@ def add_model(parser: argparse.ArgumentParser):
     group.add_argument(
         "--model",
         metavar="FILE|PRESET",
-        help="a saved model (.keras), a checkpoint (.pkl, .pth), or a preset (see info --presets)",
+        help="a saved model (.keras), a checkpoint (.pkl, .pth), or a preset: a name (see info "
+        "--presets), a folder of save_to_preset, or hf://user/name",
     )
     group.add_argument("--run", metavar="DIR", help="a run folder of train: its best model")
     return group

@@ -21,8 +21,9 @@ class TrainingOptions:
             images/ beside it, or its own folder).
         val_data: Annotations to evaluate on.
         val_images: Folder of their pictures (None: as of the others).
-        weights: Weights to start from: a published checkpoint (.pkl, .pth, .h5), a preset (see
-            info --presets), or a model's .weights.h5.
+        weights: Weights to start from: a published checkpoint (.pkl, .pth, .h5), a preset (a
+            name of info --presets, a folder of save_to_preset, or hf://user/name), or a model's
+            .weights.h5.
         num_classes: Number of classes, to leave room for more than the data has (None: as many
             as the data has).
         epochs: Passes over the data (None: 12, or as many as a schedule of 1x to 3x takes).

@@ -7,7 +7,6 @@ address of another hub, and `HF_TOKEN`, for what is private.
 import os
 import pathlib
 import re
-import urllib.error
 import warnings
 
 from keras_maskrcnn.weights.download import download, fetch_json
@@ -21,7 +20,7 @@ NOT_SHOWN = (401, 403, 404)  # what the hub answers where there is nothing, or n
 def fetch(uri: str, cache: pathlib.Path) -> pathlib.Path:
     """The folder of the newest version of a preset, fetched unless that was done before.
 
-    Without a network it is the version that was fetched last, and a warning says so.
+    Where the hub does not answer it is the version that was fetched last, and a warning says so.
 
     Args:
         uri: `"hf://user/name"`.
@@ -30,7 +29,7 @@ def fetch(uri: str, cache: pathlib.Path) -> pathlib.Path:
     Raises:
         ValueError: No such address, or what came is not what the hub says it is.
         FileNotFoundError: The hub has no such model, or no preset in it.
-        ConnectionError: The hub cannot be reached, or the transfer broke off.
+        ConnectionError: The hub cannot be reached or fails, or the transfer broke off.
         OSError: The hub refuses, or the cache cannot be written.
     """
     repository = repository_of(uri)
@@ -111,12 +110,14 @@ def _newest(uri, repository):
     try:
         content = fetch_json(url, _token())
     except OSError as error:
-        cause = error.__cause__
-        if isinstance(cause, urllib.error.HTTPError) and cause.code in NOT_SHOWN:
+        status = getattr(error.__cause__, "code", 0)  # of an answer, if there was one
+        if status in NOT_SHOWN:
             raise FileNotFoundError(
                 f"{_endpoint()} shows no model {uri}. If it is private, set the environment "
                 "variable HF_TOKEN."
             ) from error
+        if status >= 500:
+            raise ConnectionError(str(error)) from error
         raise
     try:
         version = re.fullmatch(r"[0-9a-f]+", content["sha"])[0]

@@ -10,6 +10,7 @@ import pytest
 import keras_maskrcnn as km
 from keras_maskrcnn.cli.loading import load_model
 from keras_maskrcnn.cli.main import main
+from keras_maskrcnn.cli.training_run import load_weights
 from keras_maskrcnn.weights import presets
 
 
@@ -69,6 +70,30 @@ def test_a_preset_is_named_wherever_a_model_is(preset, data, tmp_path, capsys):
     assert len({entry["file_name"] for entry in found}) == 3
     assert main(["info", "--model", name]) == 0
     assert "norm_epsilon: 0.001" in capsys.readouterr().out
+
+
+def test_a_presets_folder_is_as_good_as_its_name(preset, tmp_path, capsys):
+    _, model = preset
+    model.save_to_preset(tmp_path / "mine")
+    assert main(["info", "--model", str(tmp_path / "mine")]) == 0
+    assert "norm_epsilon: 0.001" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="norm_epsilon: the preset has 0.001, the model 1e-05"):
+        load_weights(km.MaskRCNN("demo_shapes"), tmp_path / "mine")
+    found = km.MaskRCNN(model.config.replace(num_classes=6, class_names=[]))
+    load_weights(found, tmp_path / "mine")
+    np.testing.assert_array_equal(found.backbone.stem.kernel, model.backbone.stem.kernel)
+    assert "3 classes and the data 6" in capsys.readouterr().err
+
+
+def test_an_address_on_a_hub_is_asked_for(data, tmp_path, monkeypatch, error_of):
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:1")
+    annotations, images = data["val"]
+    options = ["--train-data", annotations, "--train-images", images, "--epochs", "1"]
+    asked = "http://127.0.0.1:1/api/models/me/mine"
+    assert asked in error_of(["predict", "--model", "hf://me/mine", images])
+    command = ["train", *options, "--weights", "hf://me/mine", "--output", str(tmp_path / "run")]
+    assert asked in error_of(command)
 
 
 def test_training_starts_from_a_preset_and_its_config(preset, data, narrow, tmp_path, capsys):

@@ -298,8 +298,13 @@ def test_no_such_model(hub):
 
 def test_a_hub_that_fails(hub, files):
     hub.commit("me/mine", files)
-    hub.status = 500
-    with pytest.raises(OSError, match="answers 500"):
+    hub.status = 503
+    with pytest.raises(ConnectionError, match="answers 503"):
+        km.MaskRCNN.from_preset(URI)
+    hub.status = None
+    km.MaskRCNN.from_preset(URI)
+    hub.status = 503
+    with pytest.warns(UserWarning, match="answers 503.* fetched before, is used"):
         km.MaskRCNN.from_preset(URI)
 
 
