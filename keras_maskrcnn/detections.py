@@ -81,7 +81,7 @@ class Detections:
     def __len__(self) -> int:
         return len(self.boxes)
 
-    def __getitem__(self, index) -> "Detections":
+    def __getitem__(self, index: int | slice | Sequence | np.ndarray) -> "Detections":
         """A selection, by a number, a slice, an array of numbers or one of booleans.
 
         Raises:

@@ -2,7 +2,8 @@
 
 import os
 import pathlib
-from typing import Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 import keras
 import tensorflow as tf
@@ -19,6 +20,9 @@ from keras_maskrcnn.training import steps
 from keras_maskrcnn.training.distribution import build_optimizer, function_over_replicas
 from keras_maskrcnn.training.losses import box_losses, mask_loss, rpn_losses, softmax_mask_loss
 from keras_maskrcnn.training.targets import anchor_targets, mask_targets, proposal_targets
+
+if TYPE_CHECKING:
+    from keras_maskrcnn.weights.checkpoint import ImportedWeights
 
 STRIDES = {"p2": 4, "p3": 8, "p4": 16, "p5": 32, "p6": 64, "res4": 16, "res5": 32}
 LOSSES = ("rpn_objectness_loss", "rpn_box_loss", "box_class_loss", "box_loss", "mask_loss")
@@ -64,9 +68,9 @@ class MaskRCNN(keras.Model):
         config: str | os.PathLike | MaskRCNNConfig | dict[str, Any] = "mask_rcnn_resnet50_fpn",
         *,
         name: str | None = None,
-        dtype=None,
+        dtype: str | keras.DTypePolicy | None = None,
         trainable: bool = True,
-        **overrides,
+        **overrides: Any,
     ):
         super().__init__(name=name or "mask_rcnn", dtype=dtype, trainable=trainable)
         self.supports_jit = False  # XLA lacks suppression; see ProposalLayer
@@ -164,12 +168,12 @@ class MaskRCNN(keras.Model):
         elif self.test_function is None or force:
             self.test_function = function_over_replicas(self, self.test_step)
 
-    def call(self, x, training=False):
+    def call(self, x: Any, training: bool = False) -> dict[str, tf.Tensor]:
         stages = self.stages(x, training=training)
         inner = ("features", "proposals", "proposal_logits")
         return {name: value for name, value in stages.items() if name not in inner}
 
-    def stages(self, x, training: bool = False) -> dict[str, Any]:
+    def stages(self, x: Any, training: bool = False) -> dict[str, Any]:
         """What `call` returns, and what lies before it.
 
         Returns:
@@ -265,7 +269,9 @@ class MaskRCNN(keras.Model):
         size = self.config.mask_size
         return tf.reshape(masks, [-1, detections_per_image, size, size])
 
-    def training_losses(self, x, y, training: bool = True) -> dict[str, tf.Tensor]:
+    def training_losses(
+        self, x: Any, y: dict[str, Any], training: bool = True
+    ) -> dict[str, tf.Tensor]:
         """The losses by name, scalars; `train_step` minimises their sum.
 
         Args:
@@ -334,11 +340,11 @@ class MaskRCNN(keras.Model):
 
     def predict(
         self,
-        x,
+        x: Any,
         batch_size: int = 1,
-        verbose="auto",
+        verbose: int | str = "auto",
         steps: int | None = None,
-        callbacks=None,
+        callbacks: Iterable[keras.callbacks.Callback] | None = None,
         augment: bool = False,
     ) -> list[Detections]:
         """Finds the objects in images of any sizes; see `prediction.predict.predict`."""
@@ -346,32 +352,32 @@ class MaskRCNN(keras.Model):
 
         return predict(self, x, batch_size, verbose, steps, callbacks, augment)
 
-    def predict_on_batch(self, x) -> list[Detections]:
+    def predict_on_batch(self, x: Any) -> list[Detections]:
         """As `predict`, without callbacks and progress; the tensors of a batch are `model(x)`."""
         return self.predict(x, verbose=0)
 
-    def save(self, filepath: str | os.PathLike, overwrite: bool = True, **kwargs):
+    def save(self, filepath: str | os.PathLike, overwrite: bool = True, **kwargs: Any) -> None:
         """As `keras.Model.save`; of HDF5 Keras could not load the model by itself."""
         if str(filepath).endswith((".h5", ".hdf5")):
             advice = "save the model as .keras, or its weights with save_weights as .weights.h5"
             raise ValueError(f"{filepath}: {advice}.")
         super().save(filepath, overwrite, **kwargs)
 
-    def import_weights(self, path: str | os.PathLike):
+    def import_weights(self, path: str | os.PathLike) -> "ImportedWeights":
         """Loads a published checkpoint into this model; see `weights.checkpoint.import_weights`."""
         from keras_maskrcnn.weights.checkpoint import import_weights
 
         return import_weights(self, path)
 
     @classmethod
-    def from_checkpoint(cls, path: str | os.PathLike, **overrides) -> "MaskRCNN":
+    def from_checkpoint(cls, path: str | os.PathLike, **overrides: Any) -> "MaskRCNN":
         """The model that a published checkpoint holds; see `weights.checkpoint.load_model`."""
         from keras_maskrcnn.weights.checkpoint import load_model
 
         return load_model(cls, path, **overrides)
 
     @classmethod
-    def from_preset(cls, name: str | os.PathLike, **overrides) -> "MaskRCNN":
+    def from_preset(cls, name: str | os.PathLike, **overrides: Any) -> "MaskRCNN":
         """A model of a preset's name, a folder or `hf://user/name`; see `weights.presets`."""
         from keras_maskrcnn.weights.presets import load_preset
 
@@ -389,13 +395,13 @@ class MaskRCNN(keras.Model):
 
         save_to_preset(self, folder, results, licence, description)
 
-    def export(self, path: str | os.PathLike, format: str = "saved_model", **kwargs) -> None:
+    def export(self, path: str | os.PathLike, format: str = "saved_model", **kwargs: Any) -> None:
         """Writes the model as `"saved_model"`, `"onnx"` or `"litert"`; see `export.export`."""
         from keras_maskrcnn.export import export
 
         export(self, path, format, **kwargs)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "config": self.config.to_dict()}
 
 

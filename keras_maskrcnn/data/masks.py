@@ -20,7 +20,9 @@ RLE_COUNTS = re.compile(rb"(?:[P-o]{0,6}[0-O])*")
 FAR = 2.0**14
 
 
-def crop_masks(masks, boxes, size: int = 112):
+def crop_masks(
+    masks: np.ndarray | tf.Tensor, boxes: np.ndarray | tf.Tensor, size: int = 112
+) -> np.ndarray | tf.Tensor:
     """Cuts masks out in their boxes and resamples them to `size` x `size`.
 
     Cell (i, j) is the mask at the cell's centre, bilinear between the centres of pixels.

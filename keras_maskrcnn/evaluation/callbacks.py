@@ -4,6 +4,7 @@ import keras
 from pycocotools.cocoeval import COCOeval
 from rich.console import Console
 
+from keras_maskrcnn.data.dataset import Dataset
 from keras_maskrcnn.evaluation.coco import (
     figures,
     match_classes,
@@ -58,7 +59,7 @@ class CocoEvaluation(keras.callbacks.Callback):
 
     def __init__(
         self,
-        dataset,
+        dataset: Dataset,
         every: int = 1,
         batch_size: int = 1,
         verbose: bool = True,

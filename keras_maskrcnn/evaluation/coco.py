@@ -8,12 +8,14 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+import keras
 import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from rich.progress import Progress
 from rich.table import Table
 
+from keras_maskrcnn.data.dataset import Dataset
 from keras_maskrcnn.data.problems import listed
 
 STATISTICS = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large", "ar")
@@ -23,8 +25,8 @@ NO_CLASS = "N/A"  # torchvision's name of class ids that are of no category
 
 
 def evaluate(
-    model,
-    dataset,
+    model: keras.Model,
+    dataset: Dataset,
     batch_size: int = 1,
     verbose: int | str = "auto",
     max_images: int | None = None,
@@ -63,8 +65,8 @@ def evaluate(
 
 
 def run_coco_eval(
-    model,
-    dataset,
+    model: keras.Model,
+    dataset: Dataset,
     batch_size: int = 1,
     verbose: int | str = "auto",
     max_images: int | None = None,
@@ -87,7 +89,7 @@ def run_coco_eval(
     return _run_on_results(results, dataset.ground_truth(), kinds, image_ids, most)
 
 
-def match_classes(model, dataset) -> list[int | None]:
+def match_classes(model: keras.Model, dataset: Dataset) -> list[int | None]:
     """The dataset's category id of each of a model's classes, found by name.
 
     Args:

@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import pathlib
+import typing
 
 import keras
 import numpy as np
@@ -10,6 +11,9 @@ import tensorflow as tf
 
 from keras_maskrcnn.data.drawing import draw_instances
 from keras_maskrcnn.evaluation.coco import precision_curves
+
+if typing.TYPE_CHECKING:
+    from keras_maskrcnn.evaluation.callbacks import CocoEvaluation
 
 
 class DetectionSummaries(keras.callbacks.Callback):
@@ -40,7 +44,7 @@ class DetectionSummaries(keras.callbacks.Callback):
     def __init__(
         self,
         log_dir: str | os.PathLike,
-        evaluation,
+        evaluation: "CocoEvaluation",
         pictures: int = 8,
         score_threshold: float = 0.5,
     ):

@@ -1,6 +1,9 @@
 """Models for servers, ONNX Runtime and phones."""
 
 import os
+from typing import Any
+
+import keras
 
 from keras_maskrcnn.export.litert import export_litert
 from keras_maskrcnn.export.loading import load_saved_model
@@ -16,7 +19,9 @@ FORMATS = {
 }
 
 
-def export(model, path: str | os.PathLike, format: str = "saved_model", **kwargs) -> None:
+def export(
+    model: keras.Model, path: str | os.PathLike, format: str = "saved_model", **kwargs: Any
+) -> None:
     """Writes `model` in a format of `FORMATS`; `kwargs` are those of its function.
 
     Raises:

@@ -3,6 +3,7 @@
 import os
 import pathlib
 
+import keras
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
@@ -13,7 +14,7 @@ QUANTIZATIONS = (None, "dynamic_int8")
 
 
 def export_litert(
-    model,
+    model: keras.Model,
     path: str | os.PathLike,
     image_size: tuple[int, int] | None = None,
     quantize: str | None = None,

@@ -7,6 +7,7 @@ placeholder that names the ONNX operator, its inputs and its attributes.
 import json
 import os
 
+import keras
 import tensorflow as tf
 
 from keras_maskrcnn.export.substitutes import with_substitutes
@@ -15,7 +16,7 @@ from keras_maskrcnn.ops.portable_roi_align import assign_levels
 OPSET = 18
 
 
-def export_onnx(model, path: str | os.PathLike) -> None:
+def export_onnx(model: keras.Model, path: str | os.PathLike) -> None:
     """Writes `model` as one ONNX file (opset 18), for any batch size and any size of the images.
 
     Inputs are `images` (B, H, W, 3) uint8 RGB and `image_sizes` (B, 2) int32, height and width of

@@ -3,6 +3,7 @@
 import os
 import tempfile
 
+import keras
 import tensorflow as tf
 
 from keras_maskrcnn.export.assets import write_class_names, write_warmup
@@ -14,7 +15,7 @@ POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 
 
 def export_saved_model(
-    model,
+    model: keras.Model,
     path: str | os.PathLike,
     roi_align: str = "portable",
     dtype: str | None = None,

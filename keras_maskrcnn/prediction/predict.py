@@ -21,10 +21,10 @@ Image = str | os.PathLike | np.ndarray | PIL.Image.Image
 
 
 def predict(
-    model,
+    model: keras.Model,
     x: Image | Sequence[Image] | Mapping[str, Any] | tf.data.Dataset,
     batch_size: int = 1,
-    verbose="auto",
+    verbose: int | str = "auto",
     steps: int | None = None,
     callbacks: Iterable[keras.callbacks.Callback] | None = None,
     augment: bool = False,

@@ -64,7 +64,7 @@ class Checkpoint(NamedTuple):
         except (ValueError, IndexError, TypeError, ZeroDivisionError) as error:
             raise ValueError(f"{self.path}: {error}.") from error
 
-    def load_into(self, model) -> ImportedWeights:
+    def load_into(self, model: keras.Model) -> ImportedWeights:
         """Sets the weights of `model`: all that the checkpoint holds, or none.
 
         Raises:
@@ -124,7 +124,9 @@ def _read(path):
     return load_torch(path) if start.startswith(TORCH_SIGNATURES) else load_pickle(path)
 
 
-def load_model(model_class: type[keras.Model], path: str | os.PathLike, **overrides) -> keras.Model:
+def load_model(
+    model_class: type[keras.Model], path: str | os.PathLike, **overrides: Any
+) -> keras.Model:
     """The model that a published checkpoint holds, with its weights.
 
     Of a backbone, it is a model on this backbone whose other weights are new.
@@ -151,7 +153,7 @@ def load_model(model_class: type[keras.Model], path: str | os.PathLike, **overri
     return model
 
 
-def import_weights(model, path: str | os.PathLike) -> ImportedWeights:
+def import_weights(model: keras.Model, path: str | os.PathLike) -> ImportedWeights:
     """Loads a checkpoint into `model`: a whole model, or a backbone; every tensor of it or none.
 
     Args:
