@@ -1,6 +1,6 @@
 """What the site's pages have from the code, so that they say what it does.
 
-MkDocs calls the functions `on_...` (see `hooks` in `mkdocs.yml`).
+MkDocs calls the functions `on_...`, mkdocstrings the class; see `mkdocs.yml`.
 """
 
 import argparse
@@ -41,6 +41,18 @@ GROUPS = {
     "gt": "Ground truth in a batch",
 }
 OF_THE_NETWORK = ("mask", "class_names")
+
+
+class KerasDocstrings(griffe.Extension):
+    """Sections that Keras' docstrings have beside Google's, in words that griffe knows."""
+
+    SECTIONS = {"Example:": "Examples:", "Call arguments:": "Other Parameters: Call arguments"}
+
+    def on_object(self, *, obj: griffe.Object, **_) -> None:
+        if obj.docstring:
+            for ours, known in self.SECTIONS.items():
+                text = obj.docstring.value
+                obj.docstring.value = re.sub(rf"^{ours}$", known, text, flags=re.MULTILINE)
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
