@@ -97,7 +97,10 @@ def check_wheel(index: str, *requirements: str) -> str:
         run(programs / "python", ROOT / "custom_ops/wheels/use_installed.py")
         tests = [str(ROOT / test) for test in TESTS]
         # A deprecation that is news to another version of Keras is no fault of the wheel.
-        print(run(programs / "pytest", "-q", "-W", "default", "-p", "no:cacheprovider", *tests))
+        print(
+            run(programs / "pytest", "-q", "-W", "default", "-p", "no:cacheprovider", *tests),
+            flush=True,
+        )
         versions = run(programs / "python", "-c", VERSIONS).strip()
     shutil.rmtree(programs.parent)
     return versions
