@@ -7,6 +7,7 @@ import argparse
 import dataclasses
 import pathlib
 import re
+import textwrap
 
 import griffe
 from mkdocs.config.defaults import MkDocsConfig
@@ -118,7 +119,8 @@ def help_of(verb: argparse.ArgumentParser) -> str:
     verb.formatter_class = lambda prog: argparse.RawDescriptionHelpFormatter(prog, width=88)
     fields = r"configuration:\n  Every field of the config\..*?\n\n(?=\S)"
     instead = "configuration:\n  Every field of the config: see the page 'Every option'.\n\n"
-    return re.sub(fields, instead, verb.format_help(), flags=re.DOTALL).strip()
+    text = re.sub(fields, instead, verb.format_help(), flags=re.DOTALL).strip()
+    return "\n".join(textwrap.fill(line, 88, subsequent_indent="  ") for line in text.split("\n"))
 
 
 def presets() -> str:

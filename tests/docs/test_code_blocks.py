@@ -27,16 +27,13 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PAGES.append(ROOT / "examples/serving/README.md")
 # Pages that take more than ten seconds.
-SLOW = (
-    *(
-        "docs/evaluating.md",
-        "docs/fine_tuning.md",
-        "docs/first_steps.md",
-        "docs/from_matterport.md",
-    ),
-    *("docs/own_data.md", "docs/predicting.md", "docs/serving.md", "docs/tf_serving_custom_op.md"),
-    "docs/training.md",
-)
+SLOW = [
+    f"docs/{name}.md"
+    for name in (
+        *("evaluating", "fine_tuning", "first_steps", "from_matterport", "own_data", "predicting"),
+        *("serving", "tf_serving_custom_op", "training"),
+    )
+]
 # What is checked by less than running, and why. A shell line: its arguments must be those that the
 # parser of the command takes, or, of other people's programs, nothing is checked. Python compiles.
 NOT_RUN = {
