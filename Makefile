@@ -4,8 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 READY := $(VENV)/.ready
-# Each test process may need several gigabytes.
-PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+# Each test process may need several gigabytes. In the order of the folders, so that no long file is left to the end.
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 

@@ -66,9 +66,14 @@ def test_the_stub_names_what_there_is():
     [
         "import keras, keras_maskrcnn",
         "import keras_maskrcnn, keras",
-        "import keras_maskrcnn.ops.nms, keras_maskrcnn.mask_rcnn, keras",
-        "from keras_maskrcnn import data; import keras",
-        "from keras_maskrcnn.config import MaskRCNNConfig; import keras",
+        *(
+            pytest.param(imports, marks=pytest.mark.slow)
+            for imports in (
+                "import keras_maskrcnn.ops.nms, keras_maskrcnn.mask_rcnn, keras",
+                "from keras_maskrcnn import data; import keras",
+                "from keras_maskrcnn.config import MaskRCNNConfig; import keras",
+            )
+        ),
     ],
 )
 def test_keras_knows_the_model_in_whatever_order_they_are_imported(imports):

@@ -32,8 +32,8 @@ STATEFUL = [
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory, narrow):
-    """The options that name the data: forty pictures to train on, two to evaluate on."""
+def forty(tmp_path_factory, narrow):
+    """Options that name the data of a longer run: forty pictures to train on, two for figures."""
     folder = tmp_path_factory.mktemp("data")
     options = []
     for seed, (name, count) in enumerate((("train", 40), ("val", 2))):
@@ -44,10 +44,10 @@ def data(tmp_path_factory, narrow):
 
 
 @pytest.fixture(scope="module")
-def alone(data, tmp_path_factory):
+def alone(forty, tmp_path_factory):
     """A run that nothing interrupts."""
     folder = tmp_path_factory.mktemp("runs") / "alone"
-    assert start(data, folder).wait() == 0
+    assert start(forty, folder).wait() == 0
     return folder
 
 
@@ -74,9 +74,9 @@ def kill_after_backups(process, folder, number):
 
 
 @pytest.mark.slow
-def test_a_killed_run_ends_as_one_left_alone(data, alone, tmp_path):
+def test_a_killed_run_ends_as_one_left_alone(forty, alone, tmp_path):
     folder = tmp_path / "killed"
-    kill_after_backups(start(data, folder), folder, random.randint(1, 6))
+    kill_after_backups(start(forty, folder), folder, random.randint(1, 6))
     assert command("train", "--resume", str(folder)).wait() == 0
     for name in ("last.keras", "best.keras"):
         killed, whole = (keras.models.load_model(run / name) for run in (folder, alone))
@@ -91,20 +91,20 @@ def test_a_killed_run_ends_as_one_left_alone(data, alone, tmp_path):
     assert {path.name for path in folder.iterdir()} == {path.name for path in alone.iterdir()}
 
 
-def test_a_run_says_how_to_go_on_and_cannot_when_it_has_ended(alone, capsys):
-    assert main(["train", "--resume", str(alone)]) == 2
+def test_a_run_says_how_to_go_on_and_cannot_when_it_has_ended(run, capsys):
+    assert main(["train", "--resume", str(run)]) == 2
     assert "has ended" in capsys.readouterr().err
-    assert not (alone / "backup").exists()
-    assert ("tensorboard" in {path.name for path in alone.iterdir()}) == bool(
+    assert not (run / "backup").exists()
+    assert ("tensorboard" in {path.name for path in run.iterdir()}) == bool(
         importlib.util.find_spec("tensorboard")
     )
 
 
 @pytest.fixture
-def begun(alone, tmp_path):
+def begun(run, tmp_path):
     """The folder of a run that was interrupted before its first backup."""
     for name in ("run.json", "config.yaml"):
-        shutil.copy(alone / name, tmp_path)
+        shutil.copy(run / name, tmp_path)
     return tmp_path
 
 
@@ -125,9 +125,9 @@ def test_resume_refuses_other_data_and_folders(begun, tmp_path, capsys):
     assert main(["train", "--resume", str(tmp_path / "none")]) == 2
     assert "none holds no run.json" in capsys.readouterr().err
     facts = json.loads((begun / "run.json").read_text())
-    (begun / "run.json").write_text(json.dumps({**facts, "train_images": 41}))
+    (begun / "run.json").write_text(json.dumps({**facts, "train_images": 7}))
     assert main(["train", "--resume", str(begun)]) == 2
-    assert "train_images was 41 and is 40" in capsys.readouterr().err
+    assert "train_images was 7 and is 6" in capsys.readouterr().err
 
 
 def test_data_is_required_without_resume(capsys):
@@ -135,16 +135,16 @@ def test_data_is_required_without_resume(capsys):
     assert "--train-annotations" in capsys.readouterr().err
 
 
-def test_patience_needs_data_to_evaluate_on(data, narrow, capsys):
-    assert main(["train", *data[:4], *narrow, "--patience", "2"]) == 2
+def test_patience_needs_data_to_evaluate_on(data, train_options, capsys):
+    assert main(train_options({"train": data["train"]}, "--patience", "2")) == 2
     assert "--patience needs --val-annotations" in capsys.readouterr().err
 
 
-def test_half_precision_and_multistep(data, narrow, tmp_path):
+def test_half_precision_and_multistep(data, train_options, tmp_path):
     """float16 has a loss scale, and the saved model its precision."""
     options = ["--mixed-precision", "float16", "--schedule", "multistep", "--clip-norm", "5"]
     options += ["--epochs", "1", "--output", str(tmp_path / "run")]
-    assert main(["train", *data[:4], *narrow, *options]) == 0
+    assert main(train_options({"train": data["train"]}, *options)) == 0
     model = keras.models.load_model(tmp_path / "run" / "last.keras")
     assert model.dtype_policy.name == "mixed_float16"
     assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
@@ -251,16 +251,16 @@ def write_detectron2(path, model):
 
 
 @pytest.mark.slow
-def test_a_run_of_a_script_is_that_of_the_command_line(data, tmp_path):
+def test_a_run_of_a_script_is_that_of_the_command_line(forty, tmp_path):
     """The same options and config give the same folder: files, log, figures and weights."""
     options = ["--epochs", "1", "--batch-size", "8", "--seed", "3", "--augment", "multiscale"]
-    assert main(["train", *data, *options, "--output", str(tmp_path / "command")]) == 0
+    assert main(["train", *forty, *options, "--output", str(tmp_path / "command")]) == 0
     config = km.MaskRCNNConfig.from_yaml(tmp_path / "command/config.yaml")
     chosen = TrainingOptions(
-        train_data=data[1],
-        train_images=data[3],
-        val_data=data[5],
-        val_images=data[7],
+        train_data=forty[1],
+        train_images=forty[3],
+        val_data=forty[5],
+        val_images=forty[7],
         epochs=1,
         batch_size=8,
         seed=3,

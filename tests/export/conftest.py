@@ -176,7 +176,15 @@ def _model(config, **overrides):
     return model
 
 
-@pytest.fixture(scope="module", params=KINDS)
+@pytest.fixture(
+    scope="module",
+    params=[
+        "fpn",
+        "c4",
+        pytest.param("group_norm", marks=pytest.mark.slow),
+        pytest.param("faster_resnext", marks=pytest.mark.slow),
+    ],
+)
 def model_of_each_kind(small_config, request):
     """Small models, drawn from a seed: what differs between architectures is in one of them."""
     return _model(small_config, **KINDS[request.param])

@@ -124,8 +124,17 @@ def test_signatures(exported, meta_graph):
         assert set(definitions[name].outputs) == OUTPUTS | {"pasted_masks"}
 
 
-@pytest.mark.parametrize("options", [{}, {"pasted_masks": True}, {"dtype": "bfloat16"}])
-@pytest.mark.parametrize("changes", ["fpn", "c4"])
+@pytest.mark.parametrize(
+    ("changes", "options"),
+    [
+        ("fpn", {}),
+        ("fpn", {"pasted_masks": True}),
+        ("fpn", {"dtype": "bfloat16"}),
+        ("c4", {}),
+        pytest.param("c4", {"pasted_masks": True}, marks=pytest.mark.slow),
+        pytest.param("c4", {"dtype": "bfloat16"}, marks=pytest.mark.slow),
+    ],
+)
 def test_the_graph_is_of_stock_ops(export, meta_graph, stock_ops, changes, options):
     ops = ops_of(meta_graph(export(changes, **options)))
     assert "CombinedNonMaxSuppression" in ops
@@ -216,7 +225,9 @@ def test_the_signatures_have_no_variable_and_no_batch_norm(exported, meta_graph)
 GROUP_NORM = {"head_norm": "group_norm", "fpn_channels": 32, "mask_head_channels": (32,)}
 
 
-@pytest.mark.parametrize("changes", [{"mask": False}, GROUP_NORM])
+@pytest.mark.parametrize(
+    "changes", [{"mask": False}, pytest.param(GROUP_NORM, marks=pytest.mark.slow)]
+)
 def test_other_heads(make_model, tmp_path, changes):
     model, images = make_model(**changes), pixels(1, 64, 96, 3)
     answer = export_and_load(model, tmp_path)["serving_default"](images=tf.constant(images))
@@ -225,7 +236,12 @@ def test_other_heads(make_model, tmp_path, changes):
 
 
 @pytest.mark.parametrize(
-    ("policy", "dtype"), [("mixed_bfloat16", None), ("mixed_float16", None), (None, "bfloat16")]
+    ("policy", "dtype"),
+    [
+        ("mixed_bfloat16", None),
+        pytest.param("mixed_float16", None, marks=pytest.mark.slow),
+        (None, "bfloat16"),
+    ],
 )
 def test_half_precision(export, half_scores, policy, dtype):
     images = tf.constant(pixels(1, 64, 96, 3))
