@@ -97,7 +97,11 @@ def read(goldens, name):
 
 
 @pytest.fixture(
-    scope="module", params=["detectron2_mask_rcnn_r50_fpn", "detectron2_mask_rcnn_r50_c4"]
+    scope="module",
+    params=[
+        "detectron2_mask_rcnn_r50_fpn",
+        pytest.param("detectron2_mask_rcnn_r50_c4", marks=pytest.mark.slow),
+    ],
 )
 def training_step(golden, request):
     """The reference's step; ours: losses, gradient by reference name, targets."""

@@ -47,7 +47,7 @@ def forty(tmp_path_factory, narrow):
 def alone(forty, tmp_path_factory):
     """A run that nothing interrupts."""
     folder = tmp_path_factory.mktemp("runs") / "alone"
-    assert start(forty, folder).wait() == 0
+    finish(start(forty, folder))
     return folder
 
 
@@ -61,6 +61,13 @@ def command(*options):
     return subprocess.Popen(program, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
 
+def finish(process):
+    """Waits until it has ended well."""
+    with process:
+        _, error = process.communicate()
+    assert process.returncode == 0, error
+
+
 def kill_after_backups(process, folder, number):
     """SIGKILL at a random moment after so many backups."""
     backups = set()
@@ -69,15 +76,16 @@ def kill_after_backups(process, folder, number):
         backups |= set(folder.glob("backup/step-*"))
         time.sleep(0.005)
     time.sleep(random.uniform(0, 0.3))
-    process.kill()
-    assert process.wait() == -signal.SIGKILL
+    with process:
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
 
 
 @pytest.mark.slow
 def test_a_killed_run_ends_as_one_left_alone(forty, alone, tmp_path):
     folder = tmp_path / "killed"
     kill_after_backups(start(forty, folder), folder, random.randint(1, 6))
-    assert command("train", "--resume", str(folder)).wait() == 0
+    finish(command("train", "--resume", str(folder)))
     for name in ("last.keras", "best.keras"):
         killed, whole = (keras.models.load_model(run / name) for run in (folder, alone))
         for ours, theirs in zip(

@@ -45,6 +45,7 @@ def trained(small_config, tmp_path_factory):
         val.batches(model.config, batch_size=3, training=True),
         epochs=3,
         verbose=0,
+        shuffle=False,
         callbacks=[
             evaluation,
             keras.callbacks.TensorBoard(folder / "logs"),

@@ -50,6 +50,7 @@ def rest_url(signatures):
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://localhost:{server.server_port}"
     server.shutdown()
+    server.server_close()
 
 
 class GrpcServer(prediction_service_pb2_grpc.PredictionServiceServicer):

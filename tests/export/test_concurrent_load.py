@@ -31,6 +31,7 @@ def reports(served, tmp_path_factory):
     return {path.stem: json.loads(path.read_text()) for path in folder.glob("*.json")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("signature", ["serving_default", "serve_bytes"])
 def test_answers_stay_right_and_memory_does_not_grow(reports, signature):
     report = reports[signature]

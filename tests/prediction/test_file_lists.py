@@ -199,6 +199,7 @@ def test_the_command_line_says_what_is_wrong(command, tmp_path, capsys):
     assert "K from 1 to N" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_and_started_again(command, tmp_path):
     """A real process and a real SIGKILL, at moments that how far it is decides."""
     start = "import sys; from keras_maskrcnn.cli.main import main; "

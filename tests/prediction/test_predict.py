@@ -132,6 +132,7 @@ def test_wrong_dataset(model):
     ],
     ids=["list", "tuple", "iterator", "array", "batch", "dataset", "filtered dataset"],
 )
+@pytest.mark.filterwarnings("ignore:Your input ran out of data:UserWarning")  # Keras': it is true
 def test_nothing_is_found_in_no_image(model, nothing):
     assert model.predict(nothing, verbose=0) == []
 

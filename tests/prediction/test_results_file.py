@@ -47,7 +47,8 @@ def test_the_file_is_a_json_array_with_an_entry_a_line(whole):
     expected = [{"image_id": i, "n": n} for i, _ in INPUTS if i % 3 for n in range(i % 4)]
     assert json.loads(text) == expected
     assert len(text.splitlines()) == len(expected) + 2
-    failures = [json.loads(line) for line in (whole / "results.errors.jsonl").open()]
+    lines = (whole / "results.errors.jsonl").read_text().splitlines()
+    failures = [json.loads(line) for line in lines]
     assert [f["image_id"] for f in failures] == [3, 6]
     assert failures[0] == {"image_id": 3, "file_name": INPUTS[2][1], "error": "no picture"}
     assert set(contents(whole)) == {"results.json", "results.errors.jsonl"}

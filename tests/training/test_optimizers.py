@@ -64,7 +64,7 @@ def test_schedule_counts_batches_when_gradients_accumulate():
     assert float(optimizer.learning_rate) == 0.5
 
 
-@pytest.mark.parametrize("name", ["sgd", "adamw"])
+@pytest.mark.parametrize("name", ["sgd", pytest.param("adamw", marks=pytest.mark.slow)])
 def test_accumulated_batches_move_as_one_large_batch(small_config, batch, name):
     """Batches of one picture, of which every box is taken, so that nothing is left to chance."""
     config = small_config.replace(
