@@ -136,7 +136,7 @@ def plain(value):
 
 
 def label_text(value):
-    whole = plain(value) and value == int(value)
+    whole = type(value) in (int, float) and math.isfinite(value) and value == int(value)
     return str(int(value)) if whole else str(value).strip()
 
 
@@ -158,8 +158,9 @@ def is_polygon(values):
 
 
 def same(instance, polygons):
-    np.testing.assert_allclose(instance.segmentation, polygons, atol=1e-9)
     assert polygons
+    for ours, said in zip(instance.segmentation, polygons, strict=True):
+        np.testing.assert_allclose(ours, said, atol=1e-9)
 
 
 def coco_said(path, contents, records):
