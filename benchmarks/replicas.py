@@ -1,11 +1,11 @@
-"""Trains the demo's model on two replicas of this machine's CPU; its AP is to be the demo's.
+"""Trains the demo's weights on two replicas of this machine's CPU; the AP is to be that of one.
 
     python benchmarks/replicas.py                # two replicas of 4 images a step
     python benchmarks/replicas.py --replicas 1   # one of 8, for comparison
     python benchmarks/replicas.py --steps 50     # only to see it run
 
-Everything but the replicas is that of `examples/demo.py`. It says nothing of speed: the replicas
-share the cores.
+Everything but the replicas and the number of pictures is that of `examples/demo_weights.py`. It
+says nothing of speed: the replicas share the cores.
 """
 
 import argparse
@@ -20,7 +20,7 @@ import tensorflow as tf
 import keras_maskrcnn as km
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "examples"))
-import demo  # noqa: E402
+import demo_weights  # noqa: E402
 
 
 class FirstAndLastLoss(keras.callbacks.Callback):
@@ -47,22 +47,20 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--replicas", type=int, default=2)
-    parser.add_argument("--steps", type=int, help="those of the demo if absent")
+    parser.add_argument("--steps", type=int, default=1000)
     args = parser.parse_args()
     strategy = make_strategy(args.replicas)
-    demo.FOLDER = pathlib.Path(f"runs/replicas-{args.replicas}")
-    if args.steps:
-        demo.EPOCHS, demo.TRAIN_IMAGES = 1, args.steps * demo.BATCH_SIZE
-        demo.VAL_IMAGES = min(demo.VAL_IMAGES, args.steps)
-    data, size = demo.FOLDER / "data", demo.SIZE
-    keras.utils.set_random_seed(demo.SEED)
-    train = km.data.shapes.generate(data / "train", demo.TRAIN_IMAGES, size, demo.SEED)
-    val = km.data.shapes.generate(data / "val", demo.VAL_IMAGES, size, demo.SEED + 1)
+    output, epochs = pathlib.Path(f"runs/replicas-{args.replicas}"), min(args.steps, 5)
+    images = args.steps // epochs * demo_weights.BATCH_SIZE
+    keras.utils.set_random_seed(0)
+    train = km.data.shapes.generate(output / "data/train", images, seed=0)
+    val = km.data.shapes.generate(output / "data/val", min(args.steps, 200), seed=1)
     losses, start = FirstAndLastLoss(), time.perf_counter()
+    options = argparse.Namespace(output=output, images=images, epochs=epochs, seed=0)
     with strategy.scope():
-        model = demo.train_model(train, [losses])
+        model = demo_weights.train_model(train, options, [losses])
     seconds = time.perf_counter() - start
-    results = km.evaluate(model, val, batch_size=demo.BATCH_SIZE, verbose=0)
+    results = km.evaluate(model, val, batch_size=demo_weights.BATCH_SIZE, verbose=0)
     figures = {name: round(results[name], 4) for name in ("box_ap", "mask_ap")}
     losses = {"first_loss": round(losses.first, 3), "last_loss": round(losses.last, 3)}
     print(json.dumps({**vars(args), "seconds": round(seconds), **losses, **figures}))

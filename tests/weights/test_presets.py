@@ -3,15 +3,18 @@
 import hashlib
 import os
 import pickle
+import re
 
 import keras
 import numpy as np
 import pytest
 
-from keras_maskrcnn import MaskRCNN
+from keras_maskrcnn import MaskRCNN, MaskRCNNConfig, evaluate
+from keras_maskrcnn.data import shapes
 from keras_maskrcnn.weights import detectron2, presets
 from keras_maskrcnn.weights.layout import sources
 
+PRESETS_FIGURES = re.compile(r"^\| (?:box|mask) \| ([\d.]+) \|", re.MULTILINE)  # of a card
 NAME = "tiny_coco"
 FILE = "/mask_rcnn/model_final.pkl"
 SMALL = {
@@ -274,6 +277,39 @@ def test_every_preset_says_what_it_is(name):
         assert name.endswith("_coco")
     else:
         assert name == f"mask_rcnn_{preset.backbone['backbone']}_fpn_imagenet"
+
+
+def test_the_embedded_weights_need_no_network_and_no_cache(cache, monkeypatch, tmp_path):
+    def refuse(*_, **__):
+        raise AssertionError("no network")
+
+    monkeypatch.setattr("urllib.request.urlopen", refuse)
+    model = MaskRCNN.from_preset("demo_shapes")
+    assert not cache.exists()
+    assert model.config.class_names == shapes.CLASS_NAMES
+    assert model.config.replace(class_names=()) == MaskRCNNConfig.from_name("demo_shapes")
+    folder = presets.SHIPPED / "demo_shapes"
+    assert (folder / "model.weights.h5").stat().st_size <= 6_000_000
+    found = PRESETS_FIGURES.findall((folder / "README.md").read_text())
+    preset = presets.PRESETS["demo_shapes"]
+    assert [float(ap) for ap in found] == [preset.box_ap, preset.mask_ap]
+
+
+def test_the_embedded_weights_find_shapes(tmp_path):
+    """Boxes of the right class, on pictures that they were not trained on."""
+    model = MaskRCNN.from_preset("demo_shapes")
+    dataset = shapes.generate(tmp_path, 12, seed=3)
+    results = evaluate(model, dataset, batch_size=6, verbose=0)
+    preset = presets.PRESETS["demo_shapes"]
+    assert abs(100 * results["mask_ap"] - preset.mask_ap) < 12  # of 12 pictures, not of 200
+
+
+def test_the_embedded_weights_are_a_start_for_other_classes():
+    whole = MaskRCNN.from_preset("demo_shapes")
+    model = MaskRCNN.from_preset("demo_shapes", num_classes=2, class_names=("a", "b"), freeze_at=3)
+    assert model.config.class_names == ("a", "b")
+    for ours, theirs in zip(model.backbone.weights, whole.backbone.weights, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 def test_coco_names():
