@@ -29,11 +29,10 @@ def sample(labels: tf.Tensor, size: int, positive_fraction: float, seed: tf.Tens
     most_positive = tf.minimum(int(size * positive_fraction), number)
     positive, is_positive = _first(order, labels == FOREGROUND, most_positive)
     negative, is_negative = _first(order, labels == BACKGROUND, tf.minimum(size, number))
-    room = size - tf.reduce_sum(tf.cast(is_positive, tf.int32), axis=1, keepdims=True)
-    is_negative &= tf.range(tf.shape(negative)[1]) < room
     indices = tf.concat([positive, negative], axis=1)
     valid = tf.concat([is_positive, is_negative], axis=1)
     foreground = tf.concat([is_positive, tf.zeros_like(is_negative)], axis=1)
+    # Of equal values the first: so the foreground, and background in the room that it leaves.
     kept = tf.math.top_k(tf.cast(valid, tf.float32), tf.minimum(size, tf.shape(valid)[1])).indices
     return Sample(*(tf.gather(part, kept, batch_dims=1) for part in (indices, foreground, valid)))
 
