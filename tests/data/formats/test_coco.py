@@ -53,6 +53,20 @@ def test_records(tmp_path, content):
     assert dataset.problems == []
 
 
+def test_content_is_what_was_read(tmp_path, content):
+    """But for the annotations' ids, which count from 1: of COCO's evaluation 0 is none."""
+    content["annotations"][1].update(iscrowd=1, area=90, bbox=[0, 0, 20, 20])
+    content["annotations"][1]["segmentation"] = encode_mask(np.tri(20, 30, dtype=bool))
+    written = load(tmp_path, content).to_coco()
+    for images in (content["images"], written["images"]):
+        images.sort(key=lambda image: image["id"])
+    assert written["images"] == [
+        {name: image[name] for name in ("id", "height", "width")} for image in content["images"]
+    ]
+    assert written["annotations"] == content["annotations"]
+    assert sorted(written["categories"], key=str) == sorted(content["categories"], key=str)
+
+
 def test_class_names_choose_and_order(tmp_path, content):
     dataset = load(tmp_path, content, class_names=["cat"])
     assert dataset.category_ids == (90,)
