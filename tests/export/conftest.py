@@ -82,10 +82,16 @@ class Server:
 
 @pytest.fixture(scope="module")
 def start_server(tmp_path_factory):
-    """A function: the server of a script and its arguments, started once."""
+    """A function: the server of a script and its arguments, started once.
+
+    Those of one SavedModel are kept: each holds gigabytes.
+    """
     servers = {}
 
     def start(*command):
+        model = next(part for part in command if isinstance(part, pathlib.Path))
+        for other in [known for known in servers if model not in known]:
+            servers.pop(other).close()
         if command not in servers:
             servers[command] = Server(tmp_path_factory.mktemp("server"), *command)
         return servers[command]
