@@ -25,8 +25,8 @@ from keras_maskrcnn.cli.run_folder import write_results
 from keras_maskrcnn.evaluation.coco import results_table
 
 FOLDER = pathlib.Path("runs/demo")
-KNOWN, NEW = km.data.shapes.CLASS_NAMES, km.data.shapes.NEW_CLASS_NAMES
-TRAIN_IMAGES, MONITOR_IMAGES, VAL_IMAGES, SIZE = 960, 40, 200, 192
+KNOWN, NEW = km.data.shapes.CLASS_NAMES, ("heart", "moon", "arrow")
+TRAIN_IMAGES, MONITOR_IMAGES, VAL_IMAGES, SIZE = 720, 40, 200, 192
 BATCH_SIZE, EPOCHS = 4, 4
 LEARNING_RATE, WEIGHT_DECAY, WARMUP_STEPS = 1e-3, 0.05, 80
 SEED = 0

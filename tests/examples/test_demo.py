@@ -23,8 +23,12 @@ def demo():
 
 
 def test_it_says_what_it_will_do(demo):
-    for name in (*km.data.shapes.CLASS_NAMES, *km.data.shapes.NEW_CLASS_NAMES):
+    for name in (*km.data.shapes.CLASS_NAMES, *demo.NEW):
         assert name in demo.PLAN
+
+
+def test_the_classes_are_new(demo):
+    assert not set(demo.NEW) & set(km.MaskRCNN.from_preset("demo_shapes").config.class_names)
 
 
 def test_the_time_left_is_that_of_the_first_steps(demo, monkeypatch, capsys):
@@ -61,5 +65,5 @@ def test_the_whole_way(demo, tmp_path, monkeypatch, capsys):
     with open(folder / "log.csv") as file:
         assert {"val_box_ap", "mask_loss"} <= next(csv.DictReader(file)).keys()
     model = keras.models.load_model(folder / "m.keras")
-    assert model.config.class_names == km.data.shapes.NEW_CLASS_NAMES
+    assert model.config.class_names == demo.NEW
     assert km.MaskRCNN.from_preset(folder / "preset").config == model.config
