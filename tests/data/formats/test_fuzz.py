@@ -136,7 +136,7 @@ def plain(value):
 
 
 def label_text(value):
-    whole = type(value) in (int, float) and math.isfinite(value) and value == int(value)
+    whole = type(value) is int or type(value) is float and value.is_integer()
     return str(int(value)) if whole else str(value).strip()
 
 
