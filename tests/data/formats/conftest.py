@@ -1,4 +1,4 @@
-"""What the fuzz tests of the readers start from: files of each format, and ways to change them."""
+"""What the readers' tests share: a COCO file, and of the fuzz tests the files and their changes."""
 
 import base64
 import copy
@@ -18,7 +18,7 @@ import pytest
 import tensorflow as tf
 import yaml
 
-from keras_maskrcnn.data import Dataset
+from keras_maskrcnn.data import CocoDataset, Dataset
 from keras_maskrcnn.data.formats.convert import WRITERS, convert
 from keras_maskrcnn.data.masks import decode_mask, encode_mask
 from keras_maskrcnn.data.records import Contents, Instance, Record
@@ -362,3 +362,37 @@ def change():
         return CHANGES[pathlib.PurePath(name).suffix](rng, data)
 
     return changed
+
+
+@pytest.fixture
+def content():
+    """Two images and their objects; category ids with holes."""
+    square = [[2.0, 2.0, 12.0, 2.0, 12.0, 12.0, 2.0, 12.0]]
+    annotation = {"image_id": 7, "bbox": [2, 2, 10, 10], "area": 100, "iscrowd": 0}
+    return {
+        "images": [
+            {"id": 7, "file_name": "a.png", "height": 20, "width": 30},
+            {"id": 3, "file_name": "b.png", "height": 24, "width": 16},
+        ],
+        "annotations": [
+            {**annotation, "id": 1, "category_id": 90, "segmentation": square},
+            {**annotation, "id": 2, "category_id": 5, "segmentation": square},
+        ],
+        "categories": [{"id": 90, "name": "cat"}, {"id": 5, "name": "dog"}],
+    }
+
+
+@pytest.fixture
+def load_coco():
+    """A function: the dataset of a COCO file's content, whose pictures are grey, in a folder."""
+
+    def load(folder, content, **kwargs):
+        for info in content["images"]:
+            if isinstance(info.get("height"), int):
+                image = np.full((info["height"], info["width"], 3), 90, np.uint8)
+                PIL.Image.fromarray(image).save(folder / info["file_name"])
+        path = folder / "annotations.json"
+        path.write_text(json.dumps(content))
+        return CocoDataset(path, folder, **kwargs)
+
+    return load

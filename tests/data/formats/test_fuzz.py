@@ -7,7 +7,7 @@ problems. Where a few lines here can tell what a file says, the reader says the 
 
 More changes, others than those of the slow tests:
 
-    FUZZ_CHANGES=20000 FUZZ_SEED=2 python -m pytest -m slow tests/data/formats/test_fuzz.py
+    FUZZ_CHANGES=20000 FUZZ_SEED=2 python -m pytest -s -m slow tests/data/formats/test_fuzz.py
 """
 
 import base64
