@@ -23,12 +23,14 @@ from rich.console import Console
 import keras_maskrcnn as km
 from keras_maskrcnn.cli.run_folder import write_results
 from keras_maskrcnn.evaluation.coco import results_table
+from keras_maskrcnn.training.optimizers import make_optimizer
+from keras_maskrcnn.training.schedules import warmup_cosine
 
 FOLDER = pathlib.Path("runs/demo")
 KNOWN, NEW = km.data.shapes.CLASS_NAMES, ("heart", "moon", "arrow")
 TRAIN_IMAGES, MONITOR_IMAGES, VAL_IMAGES, SIZE = 720, 40, 200, 192
 BATCH_SIZE, EPOCHS = 4, 4
-LEARNING_RATE, WEIGHT_DECAY, WARMUP_STEPS = 1e-3, 0.05, 80
+LEARNING_RATE, WARMUP_STEPS = 1e-3, 80
 SEED = 0
 PICTURES, PAIRS_A_ROW, ZOOM = 12, 3, 2
 SCORE_THRESHOLD = 0.5
@@ -106,14 +108,8 @@ def fine_tune(train: km.data.CocoDataset, monitor: km.data.CocoDataset) -> km.Ma
         freeze_at=3,
     )
     steps = EPOCHS * (len(train) // BATCH_SIZE)
-    schedule = keras.optimizers.schedules.CosineDecay(
-        LEARNING_RATE / 100,
-        decay_steps=steps - WARMUP_STEPS,
-        warmup_target=LEARNING_RATE,
-        warmup_steps=WARMUP_STEPS,
-    )
-    optimizer = keras.optimizers.AdamW(schedule, weight_decay=WEIGHT_DECAY, global_clipnorm=10.0)
-    model.compile(optimizer=optimizer)
+    schedule = warmup_cosine(LEARNING_RATE, steps, WARMUP_STEPS)
+    model.compile(make_optimizer("adamw", schedule, global_clipnorm=10.0))
     batches = train.batches(model.config, batch_size=BATCH_SIZE, training=True, seed=SEED)
     callbacks = [
         TimeLeft(steps),

@@ -16,8 +16,7 @@ from keras_maskrcnn.ops.nms import batched_nms
 from keras_maskrcnn.ops.replicas import max_over_replicas, replica_seed
 from keras_maskrcnn.roi import BoxHead, MaskHead, Res5, detect, make_pooling, mask_probabilities
 from keras_maskrcnn.rpn import ProposalLayer, RPNHead, make_anchors
-from keras_maskrcnn.training import steps
-from keras_maskrcnn.training.distribution import build_optimizer, function_over_replicas
+from keras_maskrcnn.training import distribution, steps
 from keras_maskrcnn.training.losses import box_losses, mask_loss, rpn_losses, softmax_mask_loss
 from keras_maskrcnn.training.targets import anchor_targets, mask_targets, proposal_targets
 
@@ -151,22 +150,6 @@ class MaskRCNN(keras.Model):
 
     def build(self, input_shape=None):
         """Nothing is left to build: all variables exist from the start."""
-
-    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
-        """In place of Keras' own, which fails under several workers."""
-        build_optimizer(self)
-
-    def make_train_function(self, force=False):
-        if self.distribute_strategy.num_replicas_in_sync == 1:
-            super().make_train_function(force)
-        elif self.train_function is None or force:
-            self.train_function = function_over_replicas(self, self.train_step)
-
-    def make_test_function(self, force=False):
-        if self.distribute_strategy.num_replicas_in_sync == 1:
-            super().make_test_function(force)
-        elif self.test_function is None or force:
-            self.test_function = function_over_replicas(self, self.test_step)
 
     def call(self, x: Any, training: bool = False) -> dict[str, tf.Tensor]:
         stages = self.stages(x, training=training)
@@ -325,10 +308,16 @@ class MaskRCNN(keras.Model):
 
     compile = steps.refusing_unused(keras.Model.compile)
     compile_from_config = steps.compile_from_config
-    fit = steps.refusing_unused(keras.Model.fit)
+    fit = steps.refusing_unused(steps.leaving_datasets_in_order(keras.Model.fit))
     train_on_batch = steps.refusing_unused(keras.Model.train_on_batch)
     train_step = steps.train_step
     test_step = steps.test_step
+    make_train_function = distribution.make_train_function
+    make_test_function = distribution.make_test_function
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        """In place of Keras' own, which fails under several workers."""
+        distribution.build_optimizer(self)
 
     def predict_step(self, data):
         sizes = {name: data[name] for name in ("image_sizes", "original_sizes")}

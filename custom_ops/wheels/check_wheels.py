@@ -4,7 +4,7 @@
     python custom_ops/wheels/check_wheels.py 2.18 2.21       # with some
 
 It serves `dist/` as a package index. For each TensorFlow, a fresh environment is told to
-`pip install maskrcnn-keras` from it. There, without a compiler in reach, `keras-maskrcnn info` has
+`pip install maskrcnn-keras` from it. There, without a compiler in reach, the command's `info` has
 to say that the op is compiled; a model is trained, used, saved and exported (`use_installed.py`);
 and the tests of the op and, where the reference data lies beside the checkout, those of the golden
 of R50-FPN run. Then the sdist is installed, with a compiler.

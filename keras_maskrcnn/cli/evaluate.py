@@ -57,6 +57,7 @@ def evaluate(args: argparse.Namespace) -> int:
 def _open(data, images, class_names):
     """The dataset with the model's classes, also those that it has no object of."""
     from keras_maskrcnn.data import open_dataset
+    from keras_maskrcnn.data.problems import listed
     from keras_maskrcnn.evaluation.coco import NO_CLASS
 
     dataset = open_dataset(data, images)
@@ -66,7 +67,7 @@ def _open(data, images, class_names):
     unknown = [name for name in dataset.class_names if name not in names]
     if unknown:
         raise ValueError(
-            f"{data} has classes that the model does not know: {', '.join(unknown[:10])}. Take "
+            f"{data} has classes that the model does not know: {listed(unknown)}. Take "
             f"them out of the annotations; the model's are {', '.join(names)}."
         )
     return open_dataset(data, images, names)

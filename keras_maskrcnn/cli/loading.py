@@ -14,11 +14,12 @@ def load_model(args: argparse.Namespace):
         FileNotFoundError: There is no such file.
     """
     import keras_maskrcnn as km
+    from keras_maskrcnn.weights.presets import known_presets
 
     if args.run is None and args.model is None:
         raise ValueError(
             "Give a model: --run and a run folder, or --model and a file (.keras, .pkl, .pth) or "
-            f"a preset: {_presets()}."
+            f"a preset: {known_presets()}."
         )
     model = _read(_run_model(pathlib.Path(args.run)) if args.run else args.model)
     fields = given_fields(args)
@@ -33,26 +34,21 @@ def _read(name):
     import keras
 
     import keras_maskrcnn as km
-    from keras_maskrcnn.weights.presets import is_preset
+    from keras_maskrcnn.weights.presets import is_preset, known_presets
 
     path = pathlib.Path(name)
     if not path.is_file():
         if is_preset(name):
             return km.MaskRCNN.from_preset(name)
         raise FileNotFoundError(
-            f"There is no model file {name}, and no preset of this name. Presets: {_presets()}."
+            f"There is no model file {name}, and no preset of this name. Presets: "
+            f"{known_presets()}."
         )
     if path.suffix in (".pkl", ".pth"):
         return km.MaskRCNN.from_checkpoint(path)
     if path.suffix == ".keras":
         return keras.models.load_model(path)
     raise ValueError(f"{path} is not a model: expected a .keras file or a .pkl or .pth checkpoint.")
-
-
-def _presets():
-    from keras_maskrcnn.weights.presets import known_presets
-
-    return known_presets()
 
 
 def _run_model(run):

@@ -36,6 +36,7 @@ from keras_maskrcnn.training.schedules import (
     DETECTRON_SCHEDULES,
     WarmupMultiStep,
     detectron_schedule,
+    warmup_cosine,
 )
 from keras_maskrcnn.weights.checkpoint import read_checkpoint
 from keras_maskrcnn.weights.presets import is_preset, load_preset_weights, preset_config
@@ -166,10 +167,7 @@ def make_schedule(
         warmup = min(MOST_WARMUP_STEPS, math.ceil(steps / 10))
     if options.schedule == "multistep":
         return WarmupMultiStep(rate, warmup, [steps * 2 // 3, steps * 8 // 9]), epochs
-    schedule = keras.optimizers.schedules.CosineDecay(
-        rate / 1000, max(steps - warmup, 1), warmup_target=rate, warmup_steps=warmup
-    )
-    return schedule, epochs
+    return warmup_cosine(rate, steps, warmup), epochs
 
 
 def evaluation_callbacks(

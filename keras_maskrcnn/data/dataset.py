@@ -161,9 +161,15 @@ class Dataset:
         return make_batches(items, self, config, batch_size, training, seed, augmentation, start)
 
     def check_classes(self, config: MaskRCNNConfig) -> None:
-        """Raises a ValueError unless each class id here is that of the same class in the model.
+        """Refuses a model to which a class id means another class than here.
 
-        A model may have further classes; one whose config has no `class_names` takes any.
+        It may have further classes; one whose config has no `class_names` takes any.
+
+        Raises:
+            ValueError: With the classes of both, and what to do.
+
+        Example:
+            >>> Dataset.from_labelme("annotated/").check_classes(MaskRCNNConfig(num_classes=2))
         """
         names = config.class_names or self.class_names
         if self.class_names == names[: config.num_classes][: len(self.class_names)]:

@@ -20,6 +20,22 @@ def build_optimizer(model: keras.Model) -> None:
             optimizer.build(model.trainable_variables)
 
 
+def make_train_function(model: keras.Model, force: bool = False) -> None:
+    """As `keras.Model.make_train_function`; of several replicas it is `function_over_replicas`."""
+    if model.distribute_strategy.num_replicas_in_sync == 1:
+        keras.Model.make_train_function(model, force)
+    elif model.train_function is None or force:
+        model.train_function = function_over_replicas(model, model.train_step)
+
+
+def make_test_function(model: keras.Model, force: bool = False) -> None:
+    """As `keras.Model.make_test_function`; of several replicas it is `function_over_replicas`."""
+    if model.distribute_strategy.num_replicas_in_sync == 1:
+        keras.Model.make_test_function(model, force)
+    elif model.test_function is None or force:
+        model.test_function = function_over_replicas(model, model.test_step)
+
+
 def function_over_replicas(model: keras.Model, step: Callable) -> Callable:
     """What `fit` calls with its iterator: `steps_per_execution` steps on all replicas.
 

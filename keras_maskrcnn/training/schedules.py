@@ -58,6 +58,29 @@ class WarmupMultiStep(keras.optimizers.schedules.LearningRateSchedule):
         }
 
 
+def warmup_cosine(
+    learning_rate: float, steps: int, warmup_steps: int
+) -> keras.optimizers.schedules.CosineDecay:
+    """Rises linearly from a thousandth, and falls along a cosine to 0 at the last step.
+
+    Args:
+        learning_rate: The peak rate.
+        steps: Of the whole run.
+        warmup_steps: Until the peak.
+
+    Example:
+        >>> schedule = warmup_cosine(0.01, steps=1000, warmup_steps=100)
+        >>> [round(float(schedule(step)), 5) for step in (0, 100, 1000)]
+        [1e-05, 0.01, 0.0]
+    """
+    return keras.optimizers.schedules.CosineDecay(
+        learning_rate / 1000,
+        max(steps - warmup_steps, 1),
+        warmup_target=learning_rate,
+        warmup_steps=warmup_steps,
+    )
+
+
 def detectron_schedule(
     length: str,
     batch_size: int,

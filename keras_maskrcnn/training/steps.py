@@ -42,6 +42,23 @@ def refusing_unused(method: Callable) -> Callable:
     return checked
 
 
+def leaving_datasets_in_order(fit: Callable) -> Callable:
+    """`keras.Model.fit`, which does not ask to shuffle a `tf.data.Dataset` unless its caller does.
+
+    Keras warns that it cannot, though the default asked for it; `Dataset.batches` shuffles.
+    """
+    signature = inspect.signature(fit)
+
+    @functools.wraps(fit)
+    def ordered(*args, **kwargs):
+        bound = signature.bind(*args, **kwargs)
+        if isinstance(bound.arguments.get("x"), tf.data.Dataset):
+            bound.arguments.setdefault("shuffle", False)
+        return fit(*bound.args, **bound.kwargs)
+
+    return ordered
+
+
 def _refuse(**arguments):
     for name in UNUSED:
         if arguments.get(name) is not None:

@@ -170,8 +170,6 @@ def page_parameters():
     return [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in names]
 
 
-# Keras says so of every `fit` on a `tf.data.Dataset` without shuffle=False.
-@pytest.mark.filterwarnings("ignore:`shuffle=True` was passed")
 @pytest.mark.parametrize("page", page_parameters())
 def test_the_blocks_of_a_page_run(page, workplace, request):
     text = (ROOT / page).read_text(encoding="utf-8")

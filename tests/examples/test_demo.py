@@ -1,9 +1,7 @@
 """The demo, on so few pictures that it is quick."""
 
 import csv
-import importlib.util
 import json
-import pathlib
 
 import cv2
 import keras
@@ -11,15 +9,10 @@ import pytest
 
 import keras_maskrcnn as km
 
-PATH = pathlib.Path(__file__).resolve().parents[2] / "examples/demo.py"
-
 
 @pytest.fixture(scope="module")
-def demo():
-    spec = importlib.util.spec_from_file_location("demo", PATH)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def demo(load_example):
+    return load_example("demo")
 
 
 def test_it_says_what_it_will_do(demo):

@@ -1,8 +1,6 @@
 """The example with a small checkpoint in Detectron2's layout, on generated shapes."""
 
 import csv
-import importlib.util
-import pathlib
 import pickle
 
 import keras
@@ -13,15 +11,10 @@ from keras_maskrcnn import MaskRCNN
 from keras_maskrcnn.weights import detectron2
 from keras_maskrcnn.weights.layout import sources
 
-PATH = pathlib.Path(__file__).resolve().parents[2] / "examples/finetune.py"
-
 
 @pytest.fixture(scope="module")
-def finetune():
-    spec = importlib.util.spec_from_file_location("finetune", PATH)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def finetune(load_example):
+    return load_example("finetune")
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 import keras_maskrcnn as km
+from keras_maskrcnn.training import steps
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +25,7 @@ def test_a_model_of_which_nothing_is_trainable_warns_as_keras_does(small_config,
     model.compile(optimizer=keras.optimizers.SGD(0.01, momentum=0.9))
     before = model.get_weights()
     with pytest.warns(UserWarning, match="does not have any trainable weights"):
-        history = model.fit(tf.data.Dataset.from_tensors(batch), verbose=0, shuffle=False).history
+        history = model.fit(tf.data.Dataset.from_tensors(batch), verbose=0).history
     assert np.isfinite(history["loss"]).all()
     seed = [w.path for w in model.weights].index(model.sampling_seed.path)
     for i, (old, new) in enumerate(zip(before, model.get_weights(), strict=True)):
@@ -70,6 +71,21 @@ def test_checked_methods_keep_the_signatures_and_texts_of_keras():
         ours, theirs = getattr(km.MaskRCNN, name), getattr(keras.Model, name)
         assert inspect.signature(ours) == inspect.signature(theirs)
         assert ours.__doc__ == theirs.__doc__
+
+
+@pytest.mark.parametrize(
+    ("arguments", "shuffled"),
+    [({}, False), ({"shuffle": True}, True), ({"shuffle": False}, False)],
+)
+def test_a_dataset_is_shuffled_as_its_caller_asks_only(arguments, shuffled):
+    def fit(self, x=None, y=None, shuffle=True):
+        return shuffle
+
+    ordered = steps.leaving_datasets_in_order(fit)
+    dataset = tf.data.Dataset.range(3)
+    assert ordered(None, dataset, **arguments) is shuffled
+    assert ordered(None, x=dataset, **arguments) is shuffled
+    assert ordered(None, np.zeros(3), **arguments) is arguments.get("shuffle", True)
 
 
 def test_a_class_that_does_not_exist_stops_fit_with_its_name(model, batch):
