@@ -9,11 +9,12 @@ from typing import Any
 
 import cv2
 import numpy as np
-from pycocotools import mask as coco_mask
 
 from keras_maskrcnn.data.drawing import draw_detections
 from keras_maskrcnn.data.images import read_image
 from keras_maskrcnn.ops.masks import paste_mask, paste_masks
+from keras_maskrcnn.ops.runs import mask_runs as runs_of
+from keras_maskrcnn.ops.runs import paste_runs, runs_rle
 
 
 class Detections:
@@ -26,9 +27,12 @@ class Detections:
         box_masks: (n, m, m) mask probabilities in the boxes; None without a mask branch.
         image_size: Height and width of the image.
         class_names: The name of each class id; ids without one are named by their number.
+        mask_runs: In place of `box_masks`, of objects that were put together from tiles: n masks
+            as runs, see `keras_maskrcnn.ops.runs`.
 
     Attributes:
         boxes, scores, class_ids, box_masks: As given, float32, float32, int32 and float32.
+        mask_runs: As given, a tuple, or None.
         image_size: (height, width).
         all_class_names: The names of all classes, found or not.
 
@@ -49,12 +53,14 @@ class Detections:
         box_masks: np.ndarray | None,
         image_size: tuple[int, int],
         class_names: Sequence[str] = (),
+        mask_runs: Sequence[np.ndarray] | None = None,
     ):
         boxes = np.asarray(boxes, np.float32)
         self.boxes = boxes.reshape(0, 4) if boxes.shape == (0,) else boxes
         self.scores = np.asarray(scores, np.float32)
         self.class_ids = np.asarray(class_ids, np.int32)
         self.box_masks = None if box_masks is None else np.asarray(box_masks, np.float32)
+        self.mask_runs = None if mask_runs is None else tuple(mask_runs)
         self.image_size = _image_size(image_size)
         self.all_class_names = tuple(class_names)
         _check_shapes(self)
@@ -65,6 +71,11 @@ class Detections:
         names = self.all_class_names
         return [names[i] if 0 <= i < len(names) else str(i) for i in self.class_ids.tolist()]
 
+    @property
+    def has_masks(self) -> bool:
+        """Whether there are masks; a model without a mask branch finds none."""
+        return self.box_masks is not None or self.mask_runs is not None
+
     @functools.cached_property
     def masks(self) -> np.ndarray:
         """(n, height, width) bool, pasted into the image when first asked for, then kept.
@@ -74,9 +85,36 @@ class Detections:
         Raises:
             ValueError: The model has no mask branch.
         """
-        if self.box_masks is None:
+        if not self.has_masks:
             raise ValueError("There are no masks: the model has no mask branch (mask=False).")
-        return paste_masks(self.box_masks, self.boxes, *self.image_size)
+        if self.mask_runs is None:
+            return paste_masks(self.box_masks, self.boxes, *self.image_size)
+        pasted = np.zeros((len(self), *self.image_size), bool)
+        for canvas, runs in zip(pasted, self.mask_runs, strict=True):
+            paste_runs(runs, canvas)
+        return pasted
+
+    def mask_part(self, index: int) -> tuple[np.ndarray, tuple[int, int]]:
+        """One mask without the image around it.
+
+        Returns:
+            A bool array (h, w) and the (row, column) of its first pixel in the image.
+
+        Raises:
+            ValueError: The model has no mask branch.
+        """
+        if not self.has_masks:
+            raise ValueError("There are no masks: the model has no mask branch (mask=False).")
+        if self.mask_runs is None:
+            return paste_mask(self.box_masks[index], self.boxes[index], *self.image_size)
+        runs = self.mask_runs[index]
+        if not len(runs):
+            return np.zeros((0, 0), bool), (0, 0)
+        left, top = runs[:, :2].min(axis=0)
+        right, bottom = runs[-1, 0] + 1, runs[:, 2].max()
+        part = np.zeros((bottom - top, right - left), bool)
+        paste_runs(runs, part, (top, left))
+        return part, (int(top), int(left))
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -96,6 +134,7 @@ class Detections:
             None if self.box_masks is None else self.box_masks[chosen],
             self.image_size,
             self.all_class_names,
+            None if self.mask_runs is None else [self.mask_runs[i] for i in chosen],
         )
 
     def __repr__(self) -> str:
@@ -122,7 +161,8 @@ class Detections:
         """Writes a picture (`.png`, `.jpg`), COCO results (`.json`) or the arrays (`.npz`).
 
         In COCO results the file's name without its ending is the image's id; `to_coco` takes
-        another. `numpy.load` reads the arrays by the names of the attributes.
+        another. `numpy.load` reads the arrays by the names of the attributes; `mask_runs` are there
+        one after the other, with `mask_run_counts` (n,), how many runs are whose.
 
         Args:
             path: Where to; the ending decides what is written.
@@ -140,6 +180,9 @@ class Detections:
             arrays = {"boxes": self.boxes, "scores": self.scores, "class_ids": self.class_ids}
             if self.box_masks is not None:
                 arrays["box_masks"] = self.box_masks
+            if self.mask_runs is not None:
+                arrays["mask_runs"] = np.concatenate([np.zeros((0, 3), np.int32), *self.mask_runs])
+                arrays["mask_run_counts"] = [len(runs) for runs in self.mask_runs]
             np.savez_compressed(path, image_size=self.image_size, **arrays)
         elif ending in (".png", ".jpg", ".jpeg"):
             picture = cv2.cvtColor(self.plot(image), cv2.COLOR_RGB2BGR)
@@ -180,18 +223,16 @@ class Detections:
                 "bbox": [x0, y0, x1 - x0, y1 - y0],
                 "score": float(self.scores[i]),
             }
-            if self.box_masks is not None:
+            if self.has_masks:
                 result["segmentation"] = self._rle(i)
             results.append(result)
         return results
 
     def _rle(self, index):
-        """One mask at a time: all of a large image's at full size would take gigabytes."""
-        mask = np.zeros(self.image_size, np.uint8, order="F")
-        part, (top, left) = paste_mask(self.box_masks[index], self.boxes[index], *self.image_size)
-        mask[top : top + part.shape[0], left : left + part.shape[1]] = part
-        rle = coco_mask.encode(mask)
-        return {"size": list(self.image_size), "counts": rle["counts"].decode()}
+        """Of runs: at full size the mask of a large image would take gigabytes."""
+        if self.mask_runs is None:
+            return runs_rle(runs_of(*self.mask_part(index)), *self.image_size)
+        return runs_rle(self.mask_runs[index], *self.image_size)
 
     def _pixels(self, image):
         if image is None:
@@ -221,7 +262,12 @@ def _check_shapes(found):
         if getattr(found, name).shape != shape:
             got = getattr(found, name).shape
             raise ValueError(f"{name} must be {shape} for {count} detections, got shape {got}.")
-    masks = found.box_masks
+    masks, runs = found.box_masks, found.mask_runs
+    if runs is not None:
+        if masks is not None or len(runs) != count:
+            raise ValueError(f"mask_runs must be {count}, in place of box_masks; got {len(runs)}.")
+        if any(np.ndim(of_mask) != 2 or np.shape(of_mask)[1] != 3 for of_mask in runs):
+            raise ValueError("Each of mask_runs must be (k, 3): column, first row, row after it.")
     if masks is None:
         return
     if masks.ndim != 3 or len(masks) != count or masks.shape[1] != masks.shape[2]:

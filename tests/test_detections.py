@@ -7,6 +7,7 @@ from pycocotools import mask as coco_mask
 
 from keras_maskrcnn import Detections
 from keras_maskrcnn.ops.masks import paste_masks
+from keras_maskrcnn.ops.runs import mask_runs
 
 BOXES = [[2, 3, 12, 13], [5, 0, 20, 9], [0, 10, 6, 16]]
 SIZE = (16, 24)
@@ -164,3 +165,42 @@ def test_save_says_what_is_wrong(found, image, tmp_path):
     for name in ("a.png", "a.json", "a.npz"):
         with pytest.raises(OSError, match=name):
             found.save(tmp_path / "none" / name, image)
+
+
+def test_masks_as_runs_are_as_masks_in_boxes(found, image, tmp_path):
+    runs = [mask_runs(mask) for mask in found.masks]
+    same = Detections(
+        BOXES, found.scores, found.class_ids, None, SIZE, ["cat", "dog"], mask_runs=runs
+    )
+    assert same.has_masks
+    assert found.has_masks
+    np.testing.assert_array_equal(same.masks, found.masks)
+    np.testing.assert_array_equal(same[[2, 0]].masks, found.masks[[2, 0]])
+    assert same.to_coco(1) == found.to_coco(1)
+    np.testing.assert_array_equal(same.plot(image), found.plot(image))
+    for i, mask in enumerate(found.masks):
+        part, (top, left) = same.mask_part(i)
+        np.testing.assert_array_equal(part, mask[top : top + len(part), left:][:, : part.shape[1]])
+        assert part.sum() == mask.sum()
+    same.save(tmp_path / "a.npz")
+    with np.load(tmp_path / "a.npz") as arrays:
+        ends = np.cumsum(arrays["mask_run_counts"])[:-1]
+        for saved, given in zip(np.split(arrays["mask_runs"], ends), runs, strict=True):
+            np.testing.assert_array_equal(saved, given)
+
+
+def test_an_empty_mask(image):
+    for masks in ({"box_masks": np.zeros((1, 7, 7))}, {"mask_runs": [np.zeros((0, 3), int)]}):
+        found = Detections(
+            [[2, 3, 12, 13]], [0.9], [1], **{"box_masks": None, "image_size": SIZE, **masks}
+        )
+        assert found.mask_part(0)[0].sum() == found.masks.sum() == 0
+        found.plot(image)
+        np.testing.assert_array_equal(coco_mask.decode(found.to_coco(1)[0]["segmentation"]), 0)
+
+
+def test_wrong_runs():
+    with pytest.raises(ValueError, match="mask_runs must be 1"):
+        Detections([[2, 3, 12, 13]], [0.9], [1], None, SIZE, mask_runs=[])
+    with pytest.raises(ValueError, match=r"must be \(k, 3\)"):
+        Detections([[2, 3, 12, 13]], [0.9], [1], None, SIZE, mask_runs=[np.zeros((1, 2), int)])

@@ -48,8 +48,9 @@ def draw_detections(image: np.ndarray, detections) -> np.ndarray:
         f"{name} {score:.0%}"
         for name, score in zip(detections.class_names, detections.scores, strict=True)
     ]
-    masks = None if detections.box_masks is None else detections.masks
-    return draw_instances(image, detections.boxes, detections.class_ids, masks, labels)
+    _check(image, detections.boxes, detections.class_ids, None, labels)
+    part_of = detections.mask_part if detections.has_masks else None
+    return _draw(image, detections.boxes, detections.class_ids, part_of, labels)
 
 
 def draw_instances(
@@ -83,14 +84,20 @@ def draw_instances(
     """
     boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
     _check(image, boxes, class_ids, masks, labels)
+    part_of = None if masks is None else lambda i: (np.asarray(masks[i], bool), (0, 0))
+    return _draw(image, boxes, class_ids, part_of, labels)
+
+
+def _draw(image, boxes, class_ids, part_of, labels):
+    """As `draw_instances`; `part_of` gives a mask and its first pixel, one object at a time."""
     picture = np.ascontiguousarray(image).copy()
     colours = _colours(class_ids)
     line = max(1, round(_side(picture) / 450))
     for i in reversed(range(len(boxes))):
-        if masks is None:
+        if part_of is None:
             _draw_box(picture, boxes[i], colours[i], line)
         else:
-            _draw_mask(picture, np.asarray(masks[i], bool), colours[i], line)
+            _draw_mask(picture, *part_of(i), colours[i], line)
     _draw_labels(picture, labels, boxes, colours)
     return picture
 
@@ -145,9 +152,12 @@ def _side(picture):
     return math.sqrt(picture.shape[0] * picture.shape[1])
 
 
-def _draw_mask(picture, mask, colour, line):
-    left, top, width, height = cv2.boundingRect(mask.astype(np.uint8))
-    inside = mask[top : top + height, left : left + width]
+def _draw_mask(picture, part, corner, colour, line):
+    if not part.any():
+        return
+    left, top, width, height = cv2.boundingRect(part.astype(np.uint8))
+    inside = part[top : top + height, left : left + width]
+    top, left = top + corner[0], left + corner[1]
     area = picture[top : top + height, left : left + width]
     _blend(area, colour, MASK_OPACITY, inside)
     contours, _ = cv2.findContours(
