@@ -1,5 +1,6 @@
 """What tests share: the reference data beside the checkout, and a model small enough for tests."""
 
+import contextlib
 import os
 import pathlib
 
@@ -99,3 +100,29 @@ def batch():
     classes = np.array([[0, 2], [1, -1]], np.int32)
     masks = rng.integers(0, 2, (2, 2, 28, 28), dtype=np.uint8)
     return x, {"boxes": boxes.astype(np.float32), "classes": classes, "masks": masks}
+
+
+@pytest.fixture(scope="session")
+def run_eagerly():
+    """A context in which models train op by op: a few steps are done before a graph were built.
+
+    For tests of what surrounds a run; others train in graphs.
+    """
+    import keras_maskrcnn as km
+
+    always = property(lambda model: True, lambda model, value: None)
+
+    @contextlib.contextmanager
+    def context():
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            monkeypatch.setattr(km.MaskRCNN, "run_eagerly", always)
+            yield
+
+    return context
+
+
+@pytest.fixture
+def eagerly(run_eagerly):
+    """The test's models run eagerly."""
+    with run_eagerly():
+        yield

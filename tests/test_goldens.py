@@ -56,10 +56,8 @@ def assert_same_model(golden, images, **overrides):
 @pytest.mark.parametrize(
     "name",
     [
-        *SHALLOW[1:3],
-        pytest.param(SHALLOW[3], marks=pytest.mark.slow),
-        SHALLOW[4],
-        pytest.param(SHALLOW[5], marks=pytest.mark.slow),
+        SHALLOW[1],
+        *(pytest.param(name, marks=pytest.mark.slow) for name in SHALLOW[2:]),
     ],
 )
 def test_inference(golden, name):

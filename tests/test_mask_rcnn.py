@@ -113,9 +113,10 @@ WIDE = {"backbone_width": 32, "fpn_channels": 32, "mask_head_channels": (32,)}
     ("norm", "widths"),
     [
         ("frozen_batch_norm", {}),
-        pytest.param("group_norm", WIDE, marks=pytest.mark.slow),  # which has 32 groups
+        ("group_norm", WIDE),  # which has 32 groups
     ],
 )
+@pytest.mark.slow
 def test_other_norms_train(small_config, batch, norm, widths):
     keras.utils.set_random_seed(0)
     model = km.MaskRCNN(small_config, norm=norm, **widths)
@@ -187,6 +188,7 @@ def test_frozen_stages_stay(small_config, batch):
     assert any("res5" in path for path in moved)
 
 
+@pytest.mark.slow
 def test_mixed_precision_trains(small_config, batch):
     keras.utils.set_random_seed(0)
     model = km.MaskRCNN(small_config, dtype="mixed_bfloat16")
@@ -272,7 +274,8 @@ def test_c4_has_one_level_and_masks_of_14_cells(c4, batch):
     assert (stages["num_detections"].numpy() > 0).all()
 
 
-@pytest.mark.parametrize("mask", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("mask", [True, False])
 def test_c4_learns_and_saves(c4, batch, tmp_path, mask):
     keras.utils.set_random_seed(0)
     model = km.MaskRCNN(c4.config, mask=mask)

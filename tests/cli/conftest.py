@@ -49,10 +49,11 @@ def train_options():
 
 
 @pytest.fixture(scope="session")
-def run(data, train_options, tmp_path_factory):
+def run(data, train_options, tmp_path_factory, run_eagerly):
     """The folder of a run of three steps."""
     folder = tmp_path_factory.mktemp("runs") / "tiny"
-    assert main(train_options(data, "--epochs", "1", "--output", str(folder))) == 0
+    with run_eagerly():
+        assert main(train_options(data, "--epochs", "1", "--output", str(folder))) == 0
     return folder
 
 

@@ -85,7 +85,7 @@ def test_strict_exits_with_1_where_anything_is_doubtful(shapes, tmp_path, capsys
     assert "annotations are crowds" in capsys.readouterr().out
 
 
-def test_training_says_what_it_would_not_make_of_the_data(shapes, tmp_path, capsys):
+def test_training_says_what_it_would_not_make_of_the_data(shapes, tmp_path, capsys, eagerly):
     path = tmp_path / "shapes/annotations.json"
     content = json.loads(path.read_text())
     content["categories"].append({"id": 99, "name": "unicorn"})

@@ -7,7 +7,7 @@ import keras_maskrcnn as km
 from keras_maskrcnn.cli.main import main
 
 
-def test_evaluate_repeats_the_results_of_the_run(run, data, tmp_path, capsys):
+def test_evaluate_repeats_the_results_of_the_run(run, data, tmp_path, capsys, eagerly):
     annotations, images = data["val"]
     options = ["--run", str(run), "--annotations", annotations, "--images", images]
     assert main(["evaluate", *options, "--json", str(tmp_path / "ap.json")]) == 0
@@ -28,7 +28,9 @@ def write_labelme(folder, labels):
     return str(folder / "labelme")
 
 
-def test_other_classes_are_refused_and_absent_ones_are_not(run, tmp_path, error_of, capsys):
+def test_other_classes_are_refused_and_absent_ones_are_not(
+    run, tmp_path, error_of, capsys, eagerly
+):
     first, *_ = km.MaskRCNNConfig.from_yaml(run / "config.yaml").class_names
     (tmp_path / "a").mkdir()
     known = write_labelme(tmp_path / "a", [first])

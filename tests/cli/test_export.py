@@ -16,6 +16,7 @@ def test_export(run, tmp_path, capsys):
     assert tuple(names) == km.MaskRCNNConfig.from_yaml(run / "config.yaml").class_names
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("format", "options"),
     [("onnx", []), ("litert", ["--image-size", "64", "96", "--quantize", "dynamic_int8"])],

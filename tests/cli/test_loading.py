@@ -60,7 +60,7 @@ def preset(small_config, tmp_path, monkeypatch):
     return name, model
 
 
-def test_a_preset_is_named_wherever_a_model_is(preset, data, tmp_path, capsys):
+def test_a_preset_is_named_wherever_a_model_is(preset, data, tmp_path, capsys, eagerly):
     name, _ = preset
     _, images = data["val"]
     options = ["--output", str(tmp_path / "out"), "--score-threshold", "0"]
@@ -96,7 +96,9 @@ def test_an_address_on_a_hub_is_asked_for(data, tmp_path, monkeypatch, error_of)
     assert asked in error_of(command)
 
 
-def test_training_starts_from_a_preset_and_its_config(preset, data, narrow, tmp_path, capsys):
+def test_training_starts_from_a_preset_and_its_config(
+    preset, data, narrow, tmp_path, capsys, eagerly
+):
     name, model = preset
     annotations, images = data["train"]
     options = ["--train-data", annotations, "--train-images", images, "--epochs", "1"]

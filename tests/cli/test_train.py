@@ -30,7 +30,9 @@ def test_run_folder_holds_everything(run):
     assert len(list((run / "samples").glob("*.png"))) == 3
 
 
-def test_training_lists_bad_records_and_needs_no_validation(data, train_options, tmp_path, capsys):
+def test_training_lists_bad_records_and_needs_no_validation(
+    data, train_options, tmp_path, capsys, eagerly
+):
     annotations, images = data["train"]
     content = json.loads(pathlib.Path(annotations).read_text(encoding="utf-8"))
     content["images"][0]["file_name"] = "gone.png"

@@ -148,7 +148,7 @@ def test_patience_needs_data_to_evaluate_on(data, train_options, capsys):
     assert "--patience needs --val-annotations" in capsys.readouterr().err
 
 
-def test_half_precision_and_multistep(data, train_options, tmp_path):
+def test_half_precision_and_multistep(data, train_options, tmp_path, eagerly):
     """float16 has a loss scale, and the saved model its precision."""
     options = ["--mixed-precision", "float16", "--schedule", "multistep", "--clip-norm", "5"]
     options += ["--epochs", "1", "--output", str(tmp_path / "run")]

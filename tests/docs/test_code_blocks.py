@@ -27,7 +27,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PAGES.append(ROOT / "examples/serving/README.md")
 # Pages that take more than ten seconds.
-SLOW = [
+SLOW = ["README.md"] + [
     f"docs/{name}.md"
     for name in (
         *("evaluating", "fine_tuning", "first_steps", "from_matterport", "own_data", "predicting"),

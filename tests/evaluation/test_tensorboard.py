@@ -39,7 +39,7 @@ def trained(small_config, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     val = km.data.shapes.generate(folder / "data", 3, size=64)
     model = km.MaskRCNN(small_config, num_classes=6, class_names=())
-    model.compile(optimizer=keras.optimizers.SGD(0.001))
+    model.compile(optimizer=keras.optimizers.SGD(0.001), run_eagerly=True)
     evaluation = km.callbacks.CocoEvaluation(val, every=9, verbose=False)
     model.fit(
         val.batches(model.config, batch_size=3, training=True),

@@ -71,6 +71,7 @@ def listed(tmp_path_factory):
     return folder / "files.txt"
 
 
+@pytest.mark.slow
 def test_the_example_gives_what_predict_gives(beam_module, exported, listed, model, tmp_path):
     options = ["--model", exported, "--input-list", listed, "--score-threshold", "0"]
     program = [sys.executable, EXAMPLE, *options, "--output", tmp_path / "out" / "results"]

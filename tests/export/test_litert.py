@@ -36,6 +36,7 @@ def test_every_architecture(model_of_each_architecture, run, make_batch, assert_
     assert_same(model_of_each_architecture, x, run(model_of_each_architecture, x))
 
 
+@pytest.mark.slow
 def test_image_in_which_nothing_is_found(small_model, run, make_batch, assert_same):
     model, x = small_model(box_score_threshold=0.999), make_batch(1, 64, 96)
     assert_same(model, x, run(model, x), found=False)

@@ -44,11 +44,13 @@ def pictures(batch):
     return tf.data.Dataset.range(STEPS * EPOCHS).map(shaded).repeat()
 
 
-@pytest.fixture(scope="module", params=[None, "mixed_float16"])
+@pytest.fixture(
+    scope="module", params=[None, pytest.param("mixed_float16", marks=pytest.mark.slow)]
+)
 def model(request, small_config):
-    """A model with all that an optimizer can have to remember."""
+    """A model with all that an optimizer can have to remember, of few weights."""
     keras.utils.set_random_seed(1)
-    model = km.MaskRCNN(small_config, dtype=request.param)
+    model = km.MaskRCNN(small_config, freeze_at=4, dtype=request.param)
     model.compile(make_optimizer("adamw", 1e-3, gradient_accumulation_steps=2, ema_momentum=0.9))
     model.optimizer.build(model.trainable_weights)
     return model

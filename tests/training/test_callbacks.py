@@ -114,7 +114,7 @@ def test_nan_guard_names_the_part_of_a_mask_rcnn_s_loss(small_config, batch):
     x, y = batch
     model = km.MaskRCNN(small_config)
     model.mask_head.predictor_bias.assign(np.full(3, np.nan))
-    model.compile(optimizer=keras.optimizers.SGD(0.0))
+    model.compile(optimizer=keras.optimizers.SGD(0.0), run_eagerly=True)
     batches = tf.data.Dataset.from_tensors((x, y)).repeat(2)
     with pytest.raises(
         FloatingPointError, match="^mask_loss is nan in batch 0 of epoch 0"
