@@ -39,6 +39,7 @@ CHOICES = {
     "roi_implementation": ROI_IMPLEMENTATIONS,
 }
 
+NO_CLASS = "N/A"  # torchvision's name of class ids that are of no category
 Floats = tuple[float, ...]
 Ints = tuple[int, ...]
 # What Detectron2's baselines of FPN and C4 differ in; C5 has the proposals of C4 and FPN's heads.

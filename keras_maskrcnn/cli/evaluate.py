@@ -4,7 +4,7 @@ import argparse
 
 from keras_maskrcnn.cli import options
 from keras_maskrcnn.cli.loading import load_model
-from keras_maskrcnn.config import FIELDS_AFTER_TRAINING
+from keras_maskrcnn.config import FIELDS_AFTER_TRAINING, NO_CLASS
 
 EXAMPLES = """\
 examples:
@@ -58,7 +58,6 @@ def _open(data, images, class_names):
     """The dataset with the model's classes, also those that it has no object of."""
     from keras_maskrcnn.data import open_dataset
     from keras_maskrcnn.data.problems import listed
-    from keras_maskrcnn.evaluation.coco import NO_CLASS
 
     dataset = open_dataset(data, images)
     names = tuple(name for name in class_names if name != NO_CLASS)

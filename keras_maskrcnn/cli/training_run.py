@@ -20,11 +20,11 @@ from keras_maskrcnn.cli.run_folder import (
     write_results,
 )
 from keras_maskrcnn.cli.training_options import TrainingOptions
-from keras_maskrcnn.config import MaskRCNNConfig
+from keras_maskrcnn.config import NO_CLASS, MaskRCNNConfig
 from keras_maskrcnn.data import Augmentation, Dataset, TFRecordDataset, open_dataset
 from keras_maskrcnn.data.inspection import figures, remarks
 from keras_maskrcnn.evaluation.callbacks import CocoEvaluation
-from keras_maskrcnn.evaluation.coco import NO_CLASS, evaluate, results_table
+from keras_maskrcnn.evaluation.coco import evaluate, results_table
 from keras_maskrcnn.evaluation.tensorboard import DetectionSummaries
 from keras_maskrcnn.mask_rcnn import MaskRCNN
 from keras_maskrcnn.training.backup import Backup

@@ -11,11 +11,11 @@ import numpy as np
 import tensorflow as tf
 from pycocotools.coco import COCO
 
-from keras_maskrcnn.config import MaskRCNNConfig
+from keras_maskrcnn.config import NO_CLASS, MaskRCNNConfig
 from keras_maskrcnn.data.formats import coco, labelme, mask_png, via, voc
 from keras_maskrcnn.data.masks import decode_mask
 from keras_maskrcnn.data.pipeline import Augment, ListedItems, make_batches
-from keras_maskrcnn.data.problems import ProblemLog, listed, nothing_to_train_on
+from keras_maskrcnn.data.problems import ProblemLog, listed, nothing_to_train_on, opening_advice
 from keras_maskrcnn.data.records import Contents, Lost, Problem, load_image
 
 
@@ -174,11 +174,17 @@ class Dataset:
         names = config.class_names or self.class_names
         if self.class_names == names[: config.num_classes][: len(self.class_names)]:
             return
+        kept = tuple(name for name in config.class_names if name != NO_CLASS)
+        # With room between the classes no dataset has the model's ids.
+        can_open = kept and kept == config.class_names[: len(kept)]
+        opening = (
+            f"Open it with {opening_advice(config.class_names)}, or make" if can_open else "Make"
+        )
         raise ValueError(
             f"{self.source} has the classes {listed(self.class_names)}, the model "
             f"(num_classes={config.num_classes}) {listed(config.class_names) or 'no names'}: ids "
-            "would mean other classes. Open it with class_names=model.config.class_names, or make "
-            "the model with num_classes=len(dataset.class_names), class_names=dataset.class_names."
+            f"would mean other classes. {opening} the model with "
+            "num_classes=len(dataset.class_names), class_names=dataset.class_names."
         )
 
     def example(self, index: int) -> dict[str, np.ndarray]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from keras_maskrcnn.config import NO_CLASS
 from keras_maskrcnn.data.records import Problem, Record
 
 # So few broken ones do not stop anything, however small the dataset is.
@@ -113,6 +114,18 @@ def nothing_to_train_on(source: str, records: Iterable[Record]) -> str | None:
         "training leaves out. CVAT exports the masks of its brush so: set their iscrowd to 0 if "
         "each is one object."
     )
+
+
+def opening_advice(class_names: Sequence[str]) -> str:
+    """The argument with which a dataset is opened that has a model's classes.
+
+    Args:
+        class_names: The model's; of those that stand for no category no dataset has an object.
+    """
+    chosen = "model.config.class_names"
+    if NO_CLASS in class_names:
+        chosen = f"[name for name in {chosen} if name != {NO_CLASS!r}]"
+    return f"class_names={chosen}"
 
 
 def listed(names: Sequence[str]) -> str:

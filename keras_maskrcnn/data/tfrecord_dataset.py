@@ -121,7 +121,8 @@ class TFRecordDataset(Dataset):
         self.check_classes(config)
         if training:
             # What is broken among the first is noted when it is met in training.
-            records = StoredRecords(self.shards, self.mask_size, lambda *_: None)
+            counted = (self.shards, self.mask_size, len(self.class_names))
+            records = StoredRecords(*counted, lambda *_: None)
             nothing = nothing_to_train_on(self.source, records)
             if nothing:
                 warnings.warn(nothing, stacklevel=2)
@@ -154,7 +155,7 @@ class TFRecordDataset(Dataset):
     def records_from(self, serialized: bytes, where: bytes) -> Iterator[Record]:
         """The record, and if it is broken all of the dataset; see `data.pipeline.Items`."""
         try:
-            yield parse_record(serialized)
+            yield parse_record(serialized, len(self.class_names))
         except ValueError as error:
             self.note(where.decode(), f"{error}; another image takes its place", lost="image")
         yield from self.records

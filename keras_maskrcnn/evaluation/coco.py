@@ -15,13 +15,13 @@ from pycocotools.cocoeval import COCOeval
 from rich.progress import Progress
 from rich.table import Table
 
+from keras_maskrcnn.config import NO_CLASS
 from keras_maskrcnn.data.dataset import Dataset
-from keras_maskrcnn.data.problems import listed
+from keras_maskrcnn.data.problems import listed, opening_advice
 
 STATISTICS = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large", "ar")
 COCO_DETECTIONS = 100  # an image, of which COCO's figures count the best
 IMAGES_AT_A_TIME = 32
-NO_CLASS = "N/A"  # torchvision's name of class ids that are of no category
 
 
 def evaluate(
@@ -106,7 +106,7 @@ def match_classes(model: keras.Model, dataset: Dataset) -> list[int | None]:
     if unknown := [name for name in known if name not in names]:
         problems.append(
             f"has classes that the model does not know: {listed(unknown)}. Open it with "
-            "class_names=model.config.class_names to leave them out."
+            f"{opening_advice(names)} to leave them out."
         )
     if missing := [name for name in names if name not in (*known, NO_CLASS)]:
         problems.append(

@@ -1,5 +1,8 @@
 """What a dataset refuses to be used for."""
 
+import re
+import types
+
 import pytest
 
 import keras_maskrcnn as km
@@ -25,6 +28,20 @@ def test_ids_that_would_mean_other_classes_are_refused(shapes, kind, training):
             dataset.batches(config, training=training)
     with pytest.raises(ValueError, match=r"\(num_classes=5\) no names: ids would mean other"):
         dataset.batches(km.MaskRCNNConfig(num_classes=5), training=training)
+
+
+def test_the_advice_holds_where_the_model_has_room_for_further_classes(shapes):
+    dataset = shapes[0]
+    names = dataset.class_names[:0:-1]
+    config = km.MaskRCNNConfig(num_classes=7, class_names=(*names, "N/A", "N/A"))
+    with pytest.raises(ValueError, match="would mean other classes") as error:
+        dataset.batches(config)
+    advice = re.search(r"Open it with class_names=(\[.*?\]), or make", str(error.value))[1]
+    chosen = eval(advice, {"model": types.SimpleNamespace(config=config)})
+    km.data.open_dataset(dataset.source, class_names=chosen).batches(config)
+    between = config.replace(class_names=("N/A", *names, "N/A"))
+    with pytest.raises(ValueError, match="would mean other classes. Make the model with num_cl"):
+        dataset.batches(between)
 
 
 @pytest.mark.parametrize("kind", [0, 1])

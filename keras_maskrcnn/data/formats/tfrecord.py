@@ -100,7 +100,7 @@ def read(
         raise FileNotFoundError(f"{path}: {what}, {len(known_shards)} are expected.")
     problems = [Problem(*problem) for problem in index["problems"]]
     annotations = sum(known_shards[name]["annotations"] for name in chosen)
-    records = StoredRecords(shards, index["mask_size"], _note_in(problems))
+    records = StoredRecords(shards, index["mask_size"], len(known), _note_in(problems))
     return Contents(records, known, problems, index["category_ids"], annotations)
 
 
@@ -159,14 +159,20 @@ class StoredRecords(Sequence):
     Args:
         shards: Number of records by the path of each file.
         mask_size: M, cells along each side of the masks.
+        num_classes: Of the dataset; a record with another class is broken.
         note: Called as `Dataset.note` for each record that is broken.
     """
 
     def __init__(
-        self, shards: dict[str, int], mask_size: int, note: Callable[[str, str, Lost], None]
+        self,
+        shards: dict[str, int],
+        mask_size: int,
+        num_classes: int,
+        note: Callable[[str, str, Lost], None],
     ):
         self.shards = shards
         self.mask_size = mask_size
+        self.num_classes = num_classes
         self.note = note
 
     def __len__(self) -> int:
@@ -182,7 +188,7 @@ class StoredRecords(Sequence):
         serialized = shard_table(self.shards).flat_map(read_shard)
         for record, where in serialized.as_numpy_iterator():
             try:
-                yield parse_record(record)
+                yield parse_record(record, self.num_classes)
             except ValueError as error:
                 self.note(where.decode(), f"{error}; it is left out", "image")
 

@@ -97,9 +97,9 @@ def check_mask(instance, height, width):
 def check_contents(contents, folder):
     assert all(isinstance(name, str) for name in contents.class_names)
     records = list(contents.records)
-    # The records of TFRecords are read one by one, without the classes.
+    # What was wrong when TFRecords were written is told with the names of then.
     stored = isinstance(contents.records, StoredRecords)
-    class_ids = range(2**63 if stored else len(contents.class_names))
+    class_ids = range(len(contents.class_names))
     for record in records:
         check_record(record, class_ids)
     for problem in contents.problems:
@@ -480,11 +480,11 @@ def fuzz_records(sources, change, number, seed):
         changed = change(rng, "a.tfrecord", rng.choice(whole))[12:-4]
         try:
             try:
-                record = parse_record(changed)
+                record = parse_record(changed, 3)
             except ValueError:
                 ends["refused"] += 1
                 continue
-            check_record(record, range(2**63))
+            check_record(record, range(3))
             ends["whole"] += 1
         except Exception as error:
             text = f"seed {seed}, number {index}: {changed[:2000]!r}"

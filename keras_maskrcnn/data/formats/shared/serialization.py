@@ -12,11 +12,15 @@ from keras_maskrcnn.data.masks import decode_rle, pack_mask, polygons_rle, raste
 from keras_maskrcnn.data.records import Instance, Record
 
 
-def parse_record(serialized: bytes) -> Record:
+def parse_record(serialized: bytes, num_classes: int) -> Record:
     """The record in a serialized `tf.train.Example` of `write_tfrecords`.
 
+    Args:
+        serialized: Its bytes.
+        num_classes: Of the dataset: class ids are 0 to one less.
+
     Raises:
-        ValueError: There is none, or it lacks something.
+        ValueError: There is none, it lacks something, or it has a class that the dataset has not.
     """
     try:
         features = tf.train.Example.FromString(serialized).features.feature
@@ -27,8 +31,12 @@ def parse_record(serialized: bytes) -> Record:
     boxes = np.array(features["boxes"].float_list.value).reshape(-1, 4)
     _check_boxes(boxes, height, width)
     classes, areas = features["classes"].int64_list.value, features["areas"].float_list.value
-    if min(classes, default=0) < 0:
-        raise ValueError(f"the record is broken: it has the class id {min(classes)}")
+    for class_id in classes:
+        if not 0 <= class_id < num_classes:
+            raise ValueError(
+                f"the record is broken: it has the class id {class_id}, the index names "
+                f"{num_classes} classes"
+            )
     if not all(0 <= area < math.inf for area in areas):
         raise ValueError(f"the record is broken: its areas are {list(areas)!r:.80}")
     columns = (

@@ -12,7 +12,7 @@ RECORD = Record(7, "a.png", 20, 30, (SQUARE,))
 
 
 def test_there_and_back():
-    record = parse_record(serialize_record(RECORD, b"png", 1, 28))
+    record = parse_record(serialize_record(RECORD, b"png", 1, 28), 2)
     (instance,) = record.instances
     assert (record.image_id, record.path, record.encoded) == (7, "a.png", b"png")
     assert (instance.box, instance.class_id, instance.area) == (SQUARE.box, 1, 36.0)
@@ -41,6 +41,7 @@ def feature(*values):
         ("boxes", feature(2.0, 3.0, 31.0, 9.0), "is not in the image of 30x20"),
         ("boxes", feature(8.0, 3.0, 2.0, 9.0), "is not in the image of 30x20"),
         ("classes", feature(-1), "it has the class id -1"),
+        ("classes", feature(2), "it has the class id 2, the index names 2 classes"),
         ("areas", feature(math.nan), "its areas are"),
         ("masks", feature(b"a", b"b"), "longer|shorter"),
     ],
@@ -49,4 +50,4 @@ def test_broken_records(name, value, message):
     example = tf.train.Example.FromString(serialize_record(RECORD, b"png", 1, 28))
     example.features.feature[name].CopyFrom(value)
     with pytest.raises(ValueError, match=message):
-        parse_record(example.SerializeToString())
+        parse_record(example.SerializeToString(), 2)
