@@ -335,11 +335,14 @@ class MaskRCNN(keras.Model):
         steps: int | None = None,
         callbacks: Iterable[keras.callbacks.Callback] | None = None,
         augment: bool = False,
+        tile_size: int | None = None,
+        tile_overlap: float = 0.25,
     ) -> list[Detections]:
         """Finds the objects in images of any sizes; see `prediction.predict.predict`."""
         from keras_maskrcnn.prediction.predict import predict
 
-        return predict(self, x, batch_size, verbose, steps, callbacks, augment)
+        how = batch_size, verbose, steps, callbacks, augment, tile_size, tile_overlap
+        return predict(self, x, *how)
 
     def predict_on_batch(self, x: Any) -> list[Detections]:
         """As `predict`, without callbacks and progress; the tensors of a batch are `model(x)`."""

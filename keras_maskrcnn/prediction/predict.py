@@ -1,5 +1,6 @@
 """From images of any size to `Detections` in their own pixels."""
 
+import contextlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -8,13 +9,15 @@ import keras
 import numpy as np
 import PIL.Image
 import tensorflow as tf
-from rich.progress import track
+from rich.progress import Progress, track
 
 from keras_maskrcnn.batch import check_batch, check_pixels
 from keras_maskrcnn.config import MaskRCNNConfig
 from keras_maskrcnn.data.images import read_image, resize_image, resized_shape
+from keras_maskrcnn.data.windows import WholeImage, WindowedImage, open_windows
 from keras_maskrcnn.detections import Detections
 from keras_maskrcnn.prediction.test_time_augmentation import AugmentedDetector
+from keras_maskrcnn.prediction.tiles import check_tiles, find_in_tiles
 from keras_maskrcnn.training.distribution import one_replica
 
 Image = str | os.PathLike | np.ndarray | PIL.Image.Image
@@ -28,6 +31,8 @@ def predict(
     steps: int | None = None,
     callbacks: Iterable[keras.callbacks.Callback] | None = None,
     augment: bool = False,
+    tile_size: int | None = None,
+    tile_overlap: float = 0.25,
 ) -> list[Detections]:
     """Finds the objects in images.
 
@@ -40,6 +45,12 @@ def predict(
     config's, and in each of them mirrored too. That finds more and takes about forty times as
     long; see `keras_maskrcnn.prediction.test_time_augmentation.AugmentedDetector`.
 
+    With `tile_size` each image is looked at in overlapping squares of that side, and what is found
+    in them is put together; see `keras_maskrcnn.prediction.seams`. Each square is resized as an
+    image would be. Memory grows with the objects, not with the image: a TIFF is read window by
+    window, and masks are kept as runs. An image that fits into a square is looked at as without
+    `tile_size`.
+
     Args:
         model: A `MaskRCNN`.
         x: One of
@@ -50,26 +61,38 @@ def predict(
               are those of the result;
             - a `tf.data.Dataset` of such batches, alone or with targets, or of single images
               (H, W, 3).
-        batch_size: Images at a time; smaller ones of a batch are padded to the largest.
+        batch_size: Images, or tiles, at a time; smaller ones of a batch are padded to the largest.
         verbose: As in `keras.Model.predict`: 0, 1, 2 or `"auto"`.
         steps: Batches after which to stop.
         callbacks: As in `keras.Model.predict`.
         augment: Whether to use test-time augmentation; images, not batches, go one at a time.
+        tile_size: Side of the squares, in pixels of the image; None looks at it whole. Images, not
+            batches, go one at a time.
+        tile_overlap: Least share of a square that the next one has in common with it, from 0 to
+            below 1. Objects that are no longer than that are whole in one of them.
 
     Returns:
         One `Detections` an image, in order; none of no image.
 
     Raises:
         ValueError: An image cannot be read or has a wrong shape, or pixels that are not 0..255; it
-            is named. Or `augment` is given batches, `steps` or `callbacks`.
+            is named. Or `augment` or `tile_size` is given batches, `steps` or `callbacks`, or both
+            are given.
         FileNotFoundError: There is no such file.
+        ModuleNotFoundError: A TIFF is to be read in tiles, and tifffile is not installed.
         tf.errors.InvalidArgumentError: A batch of a dataset has pixels that are not 0..255, or
             sizes that are not within it.
     """
-    if augment:
+    if augment or tile_size is not None:
         if steps is not None or callbacks is not None:
-            raise ValueError("augment=True has no batches: leave out steps and callbacks.")
-        return _predict_augmented(model, x, verbose)
+            raise ValueError(
+                "augment=True and tile_size have no batches: leave out steps and callbacks."
+            )
+        if tile_size is None:
+            return _predict_augmented(model, x, verbose)
+        if augment:
+            raise ValueError("augment=True and tile_size exclude each other: give one of them.")
+        return _predict_in_tiles(model, x, batch_size, verbose, tile_size, tile_overlap)
     images = _ImageReader(model.config)
     batches = _as_batches(x, images, batch_size)
     if batches is None:  # no image
@@ -135,13 +158,47 @@ def _predict_augmented(model, x, verbose):
     return found
 
 
+def _predict_in_tiles(model, x, batch_size, verbose, tile_size, tile_overlap):
+    check_tiles(tile_size, tile_overlap)
+
+    def find(tiles):
+        return predict(model, tiles, batch_size, verbose=0)
+
+    found = []
+    with Progress(transient=True, disable=verbose == 0) as progress:
+        for i, image in enumerate(_as_images(x)):
+            task = progress.add_task(f"image {i}", total=None)
+            with _windows(image, f"image {i}") as picture:
+                detections = find_in_tiles(
+                    find,
+                    model.config,
+                    picture,
+                    tile_size,
+                    tile_overlap,
+                    batch_size,
+                    lambda done, total, task=task: progress.update(
+                        task, completed=done, total=total
+                    ),
+                )
+            found.append(detections)
+            progress.remove_task(task)
+    return found
+
+
+def _windows(image, where) -> contextlib.AbstractContextManager[WindowedImage]:
+    if isinstance(image, str | os.PathLike):
+        return open_windows(image)
+    return contextlib.nullcontext(WholeImage(_load_image(image, where)))
+
+
 def _as_images(x):
     """Paths and arrays (H, W, 3), one after the other."""
     if isinstance(x, tf.data.Dataset) and _holds_images(x):
         return x.as_numpy_iterator()
     if isinstance(x, tf.data.Dataset | Mapping):
         raise ValueError(
-            "augment=True resizes each image itself: give paths or arrays (H, W, 3), not batches."
+            "augment=True and tile_size resize each image themselves: give paths or arrays "
+            "(H, W, 3), not batches."
         )
     return _as_list(x)
 

@@ -1,0 +1,180 @@
+"""Parts of large images, read without the rest of the file where its format allows it."""
+
+import collections
+import contextlib
+import os
+from collections.abc import Iterator
+from typing import Protocol
+
+import numpy as np
+
+from keras_maskrcnn.data.images import read_image
+from keras_maskrcnn.ops.runs import Window
+
+TIFF_ENDINGS = (".tif", ".tiff", ".btf", ".svs", ".ndpi", ".scn")
+LEAST_CACHE = 64 * 2**20  # bytes of decoded tiles and strips
+
+
+class WindowedImage(Protocol):
+    """An image of which parts can be had."""
+
+    size: tuple[int, int]  # height and width
+
+    def window(self, window: Window) -> np.ndarray:
+        """The pixels (bottom - top, right - left, 3) of a window, which lies in the image."""
+
+
+class WholeImage:
+    """An image (H, W, 3) that is in memory, or a `numpy.memmap`."""
+
+    def __init__(self, pixels: np.ndarray):
+        self.pixels = pixels
+        self.size = pixels.shape[:2]
+
+    def window(self, window: Window) -> np.ndarray:
+        left, top, right, bottom = window
+        return np.ascontiguousarray(self.pixels[top:bottom, left:right])
+
+
+@contextlib.contextmanager
+def open_windows(path: str | os.PathLike) -> Iterator[WindowedImage]:
+    """An image file whose windows are as those of `read_image`: (h, w, 3) uint8 RGB.
+
+    Of a TIFF only the tiles or strips that a window touches are read; of a pyramid, those of its
+    largest level. Other formats, and TIFFs of planes, palettes or floats, are read whole.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file is broken, or no picture.
+        ModuleNotFoundError: It is a TIFF, and tifffile is not installed.
+
+    Example:
+        >>> with open_windows("field.tif") as picture:
+        ...     picture.window((1000, 0, 2024, 1024)).shape
+        (1024, 1024, 3)
+    """
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"There is no image file {os.fspath(path)}.")
+    if not os.fspath(path).lower().endswith(TIFF_ENDINGS):
+        yield WholeImage(read_image(path))
+        return
+    tifffile = _import_tifffile(path)
+    with open(path, "rb") as file:
+        try:
+            page = tifffile.TiffFile(file).pages[0]
+            has_windows = _has_windows(tifffile, page)
+        except (tifffile.TiffFileError, IndexError) as error:
+            raise ValueError(
+                f"{os.fspath(path)}: not an image, or a broken one: {error}"
+            ) from error
+        yield TiffWindows(path, page) if has_windows else WholeImage(read_image(path))
+
+
+def _import_tifffile(path):
+    try:
+        import tifffile
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"{os.fspath(path)}: a TIFF is read window by window with tifffile: "
+            "pip install 'maskrcnn-keras[tiff]'"
+        ) from error
+    return tifffile
+
+
+def _has_windows(tifffile, page):
+    """Whether its samples are what `read_image` gives, but for their number and their bits."""
+    grey_or_rgb = page.photometric in (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.RGB)
+    jpeg = page.compression == tifffile.COMPRESSION.JPEG
+    orientation = page.tags.get("Orientation")
+    return (
+        (grey_or_rgb or (jpeg and page.photometric == tifffile.PHOTOMETRIC.YCBCR))
+        and (page.dtype, page.bitspersample) in ((np.uint8, 8), (np.uint16, 16))
+        and page.samplesperpixel in (1, 3, 4)
+        and (page.samplesperpixel == 1 or page.planarconfig == tifffile.PLANARCONFIG.CONTIG)
+        and not (_has_alpha(page) and page.dtype == np.uint16)
+        and page.imagedepth == 1
+        and (orientation is None or orientation.value == 1)
+    )
+
+
+def _has_alpha(page):
+    """Whether the colours are still to be multiplied by an alpha channel."""
+    unassociated = 2
+    return unassociated in page.extrasamples
+
+
+class TiffWindows:
+    """Windows of a page of a TIFF.
+
+    The tiles or strips that were asked for last are kept decoded, for the next window touches some
+    of them: of strips all, where it lies beside this one.
+    """
+
+    def __init__(self, path: str | os.PathLike, page):
+        self.path = path
+        self.size = page.imagelength, page.imagewidth
+        self._page = page
+        strip = min(page.rowsperstrip, page.imagelength), page.imagewidth
+        self._segment_size = (page.tilelength, page.tilewidth) if page.is_tiled else strip
+        self._decoded: collections.OrderedDict[int, np.ndarray] = collections.OrderedDict()
+
+    def window(self, window: Window) -> np.ndarray:
+        left, top, right, bottom = window
+        pixels = np.zeros((bottom - top, right - left, 3), np.uint8)
+        high, wide = self._segment_size
+        columns = -(-self.size[1] // wide)
+        touched = [
+            (row, column)
+            for row in range(top // high, -(-bottom // high))
+            for column in range(left // wide, -(-right // wide))
+        ]
+        self._forget(2 * len(touched))
+        for row, column in touched:
+            segment = self._segment(row * columns + column)
+            if segment is None:
+                continue
+            y, x = row * high, column * wide
+            y0, y1 = max(y, top), min(y + segment.shape[0], bottom)
+            x0, x1 = max(x, left), min(x + segment.shape[1], right)
+            seen = segment[y0 - y : y1 - y, x0 - x : x1 - x]
+            pixels[y0 - top : y1 - top, x0 - left : x1 - left] = seen
+        return pixels
+
+    def _forget(self, most):
+        """Forgets the segments that were asked for longest ago."""
+        size = self._segment_size[0] * self._segment_size[1] * 3
+        while len(self._decoded) > max(most, LEAST_CACHE // size):
+            self._decoded.popitem(last=False)
+
+    def _segment(self, index):
+        """A tile or strip (h, w, 3) uint8, or None where the file leaves it out."""
+        if index in self._decoded:
+            self._decoded.move_to_end(index)
+            return self._decoded[index]
+        offset, count = self._page.dataoffsets[index], self._page.databytecounts[index]
+        if count == 0:
+            return None
+        try:
+            handle = self._page.parent.filehandle
+            handle.seek(offset)
+            data = handle.read(count)
+            if len(data) < count:
+                raise ValueError("the file is cut off")
+            decoded = self._page.decode(data, index, jpegtables=self._page.jpegtables)[0]
+        except Exception as error:  # each codec has errors of its own
+            raise ValueError(
+                f"{os.fspath(self.path)}: part {index} of the image cannot be decoded: {error}"
+            ) from error
+        self._decoded[index] = segment = _as_rgb(decoded[0], _has_alpha(self._page))
+        return segment
+
+
+def _as_rgb(samples, has_alpha):
+    """Samples (h, w, s) as `read_image`, that is libtiff, gives them."""
+    grey = samples.shape[2] == 1
+    if samples.dtype == np.uint16:
+        samples = samples // 256 if grey else (samples.astype(np.uint32) + 128) // 257
+    elif has_alpha:
+        samples = (samples[..., :3].astype(np.uint16) * samples[..., 3:] + 127) // 255
+    samples = np.repeat(samples, 3, axis=2) if grey else samples[..., :3]
+    return np.ascontiguousarray(samples, np.uint8)
