@@ -171,7 +171,7 @@ def page_parameters():
 
 
 @pytest.mark.parametrize("page", page_parameters())
-def test_the_blocks_of_a_page_run(page, workplace, request):
+def test_the_blocks_of_a_page_run(page, workplace, request, eagerly):
     text = (ROOT / page).read_text(encoding="utf-8")
     if '.pth")' in text:
         pytest.importorskip("torch")
