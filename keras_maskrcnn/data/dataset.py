@@ -143,6 +143,7 @@ class Dataset:
         seed: int = 0,
         augmentation: Augment | None = None,
         start: int = 0,
+        crop_size: int | None = None,
     ) -> tf.data.Dataset:
         """Batches `(x, y)` as the model takes them; see `data.pipeline.make_batches`.
 
@@ -158,7 +159,8 @@ class Dataset:
         if nothing:
             warnings.warn(nothing, stacklevel=2)
         items = ListedItems(self.records)
-        return make_batches(items, self, config, batch_size, training, seed, augmentation, start)
+        how = batch_size, training, seed, augmentation, start, crop_size
+        return make_batches(items, self, config, *how)
 
     def check_classes(self, config: MaskRCNNConfig) -> None:
         """Refuses a model to which a class id means another class than here.

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_maskrcnn.config import MaskRCNNConfig
+from keras_maskrcnn.data.crops import choose_window, crop_record, load_window
 from keras_maskrcnn.data.images import resize_image, resized_shape
 from keras_maskrcnn.data.masks import rasterize, unpack_mask
 from keras_maskrcnn.data.records import AnnotatedImages, Record, load_image
@@ -67,6 +68,7 @@ def make_batches(
     seed: int,
     augmentation: Augment | None,
     start: int,
+    crop_size: int | None = None,
 ) -> tf.data.Dataset:
     """Batches `(x, y)` of a dataset, for `fit`, `evaluate` and `training_losses`.
 
@@ -92,6 +94,9 @@ def make_batches(
             uint8}` and a seed (2,) int32 is an element whose image has the size to train on.
         start: Number of batches that were seen before: with b batches an epoch, the first iteration
             begins at batch `start % b` of epoch `start // b`. Nothing is decoded for it.
+        crop_size: Side of a square, in pixels of the file: of each image only such a part is seen,
+            another one each time, mostly with an object in it. So small objects of large images
+            keep their size; give the `tile_size` to predict with. Of a TIFF no more is read.
 
     Returns:
         `x = {"images": (B, H, W, 3) float32 RGB 0..255, "image_sizes": (B, 2) int32}` and
@@ -99,12 +104,15 @@ def make_batches(
         "masks": (B, N, M, M) uint8, cut out in the boxes}`, N at least 1.
 
     Raises:
-        ValueError: `batch_size` is below 1 or `start` below 0.
+        ValueError: `batch_size` or `crop_size` is below 1 or `start` below 0, or `crop_size` is
+            given without `training`.
     """
     if batch_size < 1 or start < 0:
         raise ValueError(
             f"batch_size must be at least 1 and start at least 0, got {batch_size} and {start}."
         )
+    if crop_size is not None and (crop_size < 1 or not training):
+        raise ValueError(f"crop_size must be at least 1, and is for training; got {crop_size}.")
     drop = training and len(items) >= batch_size
     number = len(items) // batch_size if drop else -(-len(items) // batch_size)
     epoch, skipped = divmod(start, number)
@@ -119,7 +127,7 @@ def make_batches(
             tf.where(e == epoch, skipped * batch_size, 0),
         )
     )
-    reader = _Reader(dataset, items, config, training, augmentation)
+    reader = _Reader(dataset, items, config, training, augmentation, crop_size)
     elements = ordered.map(reader.element, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     batches = batch_elements(elements, batch_size, drop)
     if not skipped:
@@ -237,12 +245,13 @@ def _epoch_items(items, config, batch_size, training, seed, epoch, skipped):
 class _Reader:
     """Makes the elements of a batch from items."""
 
-    def __init__(self, dataset, items, config, training, augmentation):
+    def __init__(self, dataset, items, config, training, augmentation, crop_size):
         self.dataset = dataset
         self.items = items
         self.config = config
         self.training = training
         self.augmentation = augmentation
+        self.crop_size = crop_size
         self.dtypes = {"image": tf.uint8, "boxes": tf.float32, "classes": tf.int32}
         if config.mask:
             self.dtypes["masks"] = tf.uint8
@@ -262,7 +271,7 @@ class _Reader:
         rng = np.random.default_rng(seed.view(np.uint32))
         for record in self.items.records_from(*item):
             try:
-                image = load_image(record)
+                image, record = self._look(record, rng)
             except (ValueError, OSError) as error:
                 what = f"{str(error).rstrip('.')}; another image takes its place"
                 self.dataset.note(record.path, what, lost="image")
@@ -272,6 +281,15 @@ class _Reader:
                 element = self._resize_and_flip(*element, rng)
             return element[: len(self.dtypes)]
         raise ValueError(f"No image can be read.\n{self.dataset.problem_report()}")
+
+    def _look(self, record, rng):
+        """The picture of a record, or of a part of it, and the record or what the part shows."""
+        if self.crop_size is None:
+            return load_image(record), record
+        window = choose_window(record, self.crop_size, rng)
+        image = load_window(record, window)
+        mask_in = self._mask if self.config.mask else None
+        return image, crop_record(record, window, mask_in)
 
     def _resize_and_flip(self, image, boxes, classes, masks, rng):
         c = self.config
@@ -296,7 +314,7 @@ class _Reader:
             instances = [instances[i] for i in chosen]
         size = self.config.gt_mask_size if self.config.mask else 0
         empty = np.zeros((0, 0), np.uint8)
-        masks = [self._mask(instance, record) if size else empty for instance in instances]
+        masks = [self._mask(i, record, i.box) if size else empty for i in instances]
         kept = [i for i, mask in enumerate(masks) if mask is not None]
         return (
             np.array([instances[i].box for i in kept], np.float32).reshape(-1, 4),
@@ -304,8 +322,8 @@ class _Reader:
             np.stack([masks[i] for i in kept]) if kept else np.zeros((0, size, size), np.uint8),
         )
 
-    def _mask(self, instance, record):
-        """The mask in its box, or None, noted, if there is none that can be used."""
+    def _mask(self, instance, record, box):
+        """The mask in a box, or None, noted, if there is none that can be used."""
         size = self.config.gt_mask_size
         where = f"{self.dataset.source}: annotation {instance.annotation_id}"
         if instance.packed_mask is not None:
@@ -314,7 +332,7 @@ class _Reader:
             self.dataset.note(where, "it has no segmentation; it is left out", lost="annotation")
             return None
         try:
-            return rasterize(instance.segmentation, instance.box, record.height, record.width, size)
+            return rasterize(instance.segmentation, box, record.height, record.width, size)
         except ValueError as error:
             self.dataset.note(where, f"{error}; it is left out", lost="annotation")
             return None

@@ -73,12 +73,16 @@ def load_image(record: Record) -> np.ndarray:
         ValueError: It cannot be read, or has another size than the record.
     """
     image = record.read_image()
-    if image.shape[:2] != (record.height, record.width):
-        raise ValueError(
-            f"the image is {image.shape[1]}x{image.shape[0]}, its annotation says "
-            f"{record.width}x{record.height}"
-        )
+    check_size(record, image.shape[:2])
     return image
+
+
+def check_size(record: Record, size: tuple[int, ...]) -> None:
+    """Raises a ValueError if a picture has another height and width than its record."""
+    if size != (record.height, record.width):
+        raise ValueError(
+            f"the image is {size[1]}x{size[0]}, its annotation says {record.width}x{record.height}"
+        )
 
 
 @dataclass(frozen=True)
