@@ -34,7 +34,7 @@ def decode_images(data: tf.Tensor, config: MaskRCNNConfig) -> dict[str, tf.Tenso
 
     Example:
         >>> files = tf.stack([tf.io.read_file("photo.jpg")])
-        >>> decode_images(files, model.config)["images"].shape
+        >>> decode_images(files, MaskRCNNConfig())["images"].shape
         TensorShape([1, 800, 1067, 3])
     """
     count = tf.size(data)

@@ -28,7 +28,7 @@ def exif_orientation(data: tf.Tensor) -> tf.Tensor:
     Example:
         >>> data = tf.io.decode_raw(tf.io.read_file("photo.jpg"), tf.uint8)
         >>> int(exif_orientation(data))
-        6
+        1
     """
     tiff = tf.minimum(_exif_in_jpeg(data), _exif_in_png(data))
     read = functools.partial(_integer, data, little_endian=_integer(data, tiff, 2) == _code(b"II"))

@@ -40,10 +40,11 @@ def export_litert(
             otherwise than by the mean of RoIAlign.
 
     Example:
-        >>> export_litert(model, "mask_rcnn.tflite", image_size=(480, 640))
+        >>> from ai_edge_litert.interpreter import Interpreter
+        >>> export_litert(model, "mask_rcnn.tflite", image_size=(64, 96))
         >>> detect = Interpreter("mask_rcnn.tflite").get_signature_runner()
-        >>> images = np.zeros((1, 480, 640, 3), np.uint8)
-        >>> detect(images=images, image_sizes=np.array([[480, 640]], np.int32))["boxes"].shape
+        >>> images = np.zeros((1, 64, 96, 3), np.uint8)
+        >>> detect(images=images, image_sizes=np.array([[64, 96]], np.int32))["boxes"].shape
         (1, 100, 4)
     """
     config = model.config

@@ -23,6 +23,7 @@ def load_saved_model(path: str | os.PathLike):
         OSError: There is no SavedModel at `path`.
 
     Example:
+        >>> model.export("serving/2", roi_align="custom", verbose=False)
         >>> serve = load_saved_model("serving/2").signatures["serving_default"]
         >>> serve(images=tf.zeros((1, 480, 640, 3), tf.uint8))["boxes"].shape
         TensorShape([1, 100, 4])

@@ -35,6 +35,7 @@ def export_onnx(model: keras.Model, path: str | os.PathLike) -> None:
         ValueError: The model pools its regions otherwise than by the mean of RoIAlign.
 
     Example:
+        >>> import onnxruntime
         >>> export_onnx(model, "mask_rcnn.onnx")
         >>> session = onnxruntime.InferenceSession("mask_rcnn.onnx")
         >>> images = np.zeros((2, 480, 640, 3), np.uint8)

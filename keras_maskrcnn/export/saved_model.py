@@ -8,10 +8,10 @@ import tensorflow as tf
 
 from keras_maskrcnn.export.assets import write_class_names, write_warmup
 from keras_maskrcnn.export.endpoints import make_endpoints
-from keras_maskrcnn.export.freezing import check_size, fold_batch_norms, freeze
+from keras_maskrcnn.export.folding import folded_copy
 
 ROI_ALIGN = {"portable": "portable", "custom": "compiled"}
-POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
+DTYPES = ("float32", "bfloat16")
 
 
 def export_saved_model(
@@ -37,7 +37,7 @@ def export_saved_model(
     (B, D), `classes` (B, D) int32, -1 where padded, `num_detections` (B,) int32, and, of a model
     with a mask branch, `masks` (B, D, m, m), probabilities in the box.
 
-    The weights are constants, batch norms folded into them, stored once for all signatures. The
+    Batch norms are folded into the weights, which are variables, one set for all signatures. The
     names of the classes are in `assets/class_names.txt`, one a line, and requests to warm
     TensorFlow Serving up in `assets.extra`. The model itself stays as it is.
 
@@ -55,8 +55,7 @@ def export_saved_model(
         verbose: Whether to print what was written.
 
     Raises:
-        ValueError: An unknown `roi_align` or `dtype`, `pasted_masks` of a model without masks,
-            or 2 GB of weights or more, which one graph cannot hold.
+        ValueError: An unknown `roi_align` or `dtype`, or `pasted_masks` of a model without masks.
         RuntimeError: `roi_align="custom"`, and the op is not compiled.
 
     Example:
@@ -67,15 +66,14 @@ def export_saved_model(
     """
     _check_choice("roi_align", roi_align, ROI_ALIGN)
     if dtype is not None:
-        _check_choice("dtype", dtype, POLICIES)
+        _check_choice("dtype", dtype, DTYPES)
     if pasted_masks and not model.config.mask:
         raise ValueError("pasted_masks=True needs a mask branch; this model has mask=False.")
-    check_size(model)
-    path, policy = os.fspath(path), POLICIES[dtype] if dtype else model.dtype_policy
-    module = tf.Module()
-    # Named, since a traced function does not keep the variables that it reads.
-    served = _folded_copy(model, ROI_ALIGN[roi_align], policy)
-    module.detect = freeze(_detection(served))
+    path = os.fspath(path)
+    policy = keras.DTypePolicy(dtype) if dtype else model.dtype_policy
+    module, served = tf.Module(), folded_copy(model, ROI_ALIGN[roi_align], policy)
+    module.detect = _detection(served)
+    module.weights = module.detect.variables  # which a traced function does not keep by itself
     endpoints = make_endpoints(module.detect, model.config, pasted_masks)
     with tempfile.TemporaryDirectory() as folder:
         module.class_names = tf.saved_model.Asset(write_class_names(model.config, folder))
@@ -84,21 +82,21 @@ def export_saved_model(
         tf.saved_model.save(module, path, signatures=endpoints, options=options)
     write_warmup(path, model.config)
     if verbose:
-        size = tf.io.gfile.stat(tf.io.gfile.join(path, "saved_model.pb")).length
-        print(f"{path}: {size / 1e6:.1f} MB, signatures {', '.join(endpoints)}")
+        print(f"{path}: {_size(path) / 1e6:.1f} MB, signatures {', '.join(endpoints)}")
+
+
+def _size(folder):
+    """Bytes of the files in a folder, of any file system that TensorFlow knows."""
+    return sum(
+        tf.io.gfile.stat(tf.io.gfile.join(parent, file)).length
+        for parent, _, files in tf.io.gfile.walk(folder)
+        for file in files
+    )
 
 
 def _check_choice(name, value, choices):
     if value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}.")
-
-
-def _folded_copy(model, roi_implementation, dtype):
-    config = model.config.replace(roi_implementation=roi_implementation)
-    served = type(model)(config, dtype=dtype)
-    served.set_weights(model.get_weights())
-    fold_batch_norms(served)
-    return served
 
 
 def _detection(served):
