@@ -115,7 +115,7 @@ def inspect_dataset(args: argparse.Namespace) -> int:
         (output / "problems.txt").write_text(report + "\n", encoding="utf-8")
         console.print(dataset.problem_report(), highlight=False, markup=False, soft_wrap=True)
         print(f"all problems: {output / 'problems.txt'}")
-    remarks = inspection.remarks(dataset, figures, MaskRCNNConfig.max_gt_boxes)
+    remarks = inspection.remarks(dataset, figures, MaskRCNNConfig())
     nothing = nothing_to_train_on(dataset.source, dataset.records)
     remarks += [nothing] if nothing else []
     for remark in remarks:

@@ -66,8 +66,9 @@ def train(
         FileNotFoundError: A file or folder is missing.
 
     Example:
+        >>> from keras_maskrcnn.cli.training_options import TrainingOptions
         >>> options = TrainingOptions(train_data="annotated/", val_data="annotated_val/", epochs=3)
-        >>> train(options, MaskRCNNConfig.from_name("demo_shapes"), "runs/mine")
+        >>> folder = train(options, MaskRCNNConfig.from_name("demo_shapes"), "runs/first")
     """
     folder = pathlib.Path(folder)
     check_new(folder)
@@ -289,7 +290,7 @@ def _datasets(options):
 def _say_remarks(train_set, config):
     """What training would not make of the data; of TFRecords, that would take reading them all."""
     if not isinstance(train_set, TFRecordDataset):
-        for remark in remarks(train_set, figures(train_set), config.max_gt_boxes):
+        for remark in remarks(train_set, figures(train_set), config):
             say(remark)
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from keras_maskrcnn.config import MaskRCNNConfig
 from keras_maskrcnn.data.dataset import Dataset
 from keras_maskrcnn.data.drawing import FONT, draw_instances, grid
 from keras_maskrcnn.data.images import resize_image
@@ -76,23 +77,28 @@ def figures(dataset: Dataset) -> Figures:
     )
 
 
-def remarks(dataset: AnnotatedImages, figures: Figures, max_gt_boxes: int) -> list[str]:
+def remarks(dataset: AnnotatedImages, figures: Figures, config: MaskRCNNConfig) -> list[str]:
     """What a training on the dataset would not make of it, in sentences that say what to do.
 
     Args:
         dataset: Whose classes they are.
         figures: Of the dataset.
-        max_gt_boxes: Of the config to train with.
+        config: Of the model to train.
     """
     said = []
-    crowded = int(np.sum(figures.objects_per_image > max_gt_boxes))
-    if crowded:
-        most = int(figures.objects_per_image.max())
-        said.append(
-            f"{dataset.source}: {crowded} of {figures.images} images have more than "
-            f"{max_gt_boxes} objects (max_gt_boxes), up to {most}; training draws {max_gt_boxes} "
-            f"of them each time. To train on all of them: --max-gt-boxes {most}"
-        )
+    for field, consequence, purpose in (
+        ("max_gt_boxes", "training draws {} of them each time", "train on all of them"),
+        ("box_detections_per_image", "the model finds {} at most", "leave room for all of them"),
+    ):
+        limit = getattr(config, field)
+        crowded = int(np.sum(figures.objects_per_image > limit))
+        if crowded:
+            most = int(figures.objects_per_image.max())
+            said.append(
+                f"{dataset.source}: {crowded} of {figures.images} images have more than {limit} "
+                f"objects ({field}), up to {most}; {consequence.format(limit)}. To {purpose}: "
+                f"--{field.replace('_', '-')} {most}"
+            )
     absent = [dataset.class_names[i] for i in np.flatnonzero(figures.class_objects == 0)]
     if figures.objects and absent:
         names = ", ".join(absent[:MOST_NAMES]) + " and others" * (len(absent) > MOST_NAMES)

@@ -73,13 +73,15 @@ def test_no_picture_at_all(dataset):
 def test_what_training_would_not_make_of_it_is_said(dataset):
     figures = inspection.figures(dataset)
     most = int(figures.objects_per_image.max())
-    assert not [r for r in inspection.remarks(dataset, figures, most) if "max_gt_boxes" in r]
-    said = inspection.remarks(dataset, figures, most - 1)[0]
+    config = km.MaskRCNNConfig(max_gt_boxes=most, box_detections_per_image=most)
+    assert not [r for r in inspection.remarks(dataset, figures, config) if "more than" in r]
     crowded = sum(figures.objects_per_image == most)
-    assert f"{crowded} of 6 images have more than {most - 1} objects (max_gt_boxes)" in said
-    assert f"up to {most}" in said
-    assert said.endswith(f"--max-gt-boxes {most}")
-    assert said.startswith(dataset.source)
+    for field in ("max_gt_boxes", "box_detections_per_image"):
+        said = inspection.remarks(dataset, figures, config.replace(**{field: most - 1}))[0]
+        assert f"{crowded} of 6 images have more than {most - 1} objects ({field})" in said
+        assert f"up to {most}" in said
+        assert said.endswith(f"--{field.replace('_', '-')} {most}")
+        assert said.startswith(dataset.source)
 
 
 def test_classes_without_an_object_are_said(dataset):
@@ -88,7 +90,7 @@ def test_classes_without_an_object_are_said(dataset):
     pathlib.Path(dataset.source).write_text(json.dumps(content))
     larger = km.data.CocoDataset(dataset.source, pathlib.Path(dataset.source).parent / "images")
     figures = inspection.figures(larger)
-    (said,) = inspection.remarks(larger, figures, 100)
+    (said,) = inspection.remarks(larger, figures, km.MaskRCNNConfig())
     pairs = zip(larger.class_names, figures.class_objects, strict=True)
     absent = [name for name, number in pairs if number == 0]
     assert f"{len(absent)} of 18 classes without an object" in said
