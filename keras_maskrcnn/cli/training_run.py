@@ -67,8 +67,13 @@ def train(
 
     Example:
         >>> from keras_maskrcnn.cli.training_options import TrainingOptions
-        >>> options = TrainingOptions(train_data="annotated/", val_data="annotated_val/", epochs=3)
+        >>> options = TrainingOptions(train_data="annotated/", val_data="annotated_val/", epochs=1)
         >>> folder = train(options, MaskRCNNConfig.from_name("demo_shapes"), "runs/first")
+        COCO evaluation, %
+        ...
+        Run folder: runs/first
+          best.keras
+          ...
     """
     folder = pathlib.Path(folder)
     check_new(folder)

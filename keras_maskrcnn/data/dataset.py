@@ -40,7 +40,7 @@ class Dataset:
     Example:
         >>> dataset = Dataset.from_labelme("annotated/")
         >>> dataset.class_names
-        ('cat', 'dog')
+        ('cross', 'ring', 'star')
     """
 
     def __init__(self, source: str | os.PathLike, contents: Contents):
@@ -171,7 +171,8 @@ class Dataset:
             ValueError: With the classes of both, and what to do.
 
         Example:
-            >>> Dataset.from_labelme("annotated/").check_classes(MaskRCNNConfig(num_classes=2))
+            >>> config = MaskRCNNConfig(num_classes=3, class_names=["cross", "ring", "star"])
+            >>> Dataset.from_labelme("annotated/").check_classes(config)
         """
         names = config.class_names or self.class_names
         if self.class_names == names[: config.num_classes][: len(self.class_names)]:
@@ -248,7 +249,7 @@ class CocoDataset(Dataset):
     Example:
         >>> dataset = CocoDataset("train.json", "images/")
         >>> dataset.class_names
-        ('cat', 'dog')
+        ('ring', 'star', 'cross')
     """
 
     def __init__(

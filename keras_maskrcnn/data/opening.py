@@ -35,8 +35,9 @@ def open_dataset(
             VIA's.
 
     Example:
-        >>> len(open_dataset("VOC2012/ImageSets/Segmentation/val.txt"))
-        1449
+        >>> dataset = open_dataset("annotated/")
+        >>> len(dataset), dataset.class_names
+        (4, ('cross', 'ring', 'star'))
     """
     path = pathlib.Path(path)
     images = None if images is None else pathlib.Path(images)

@@ -23,7 +23,7 @@ class ProblemLog:
 
     Example:
         >>> log = ProblemLog("train.json", images=1000, annotations=4000)
-        >>> log.add(Problem("a.jpg", "truncated", lost="image"))
+        >>> log.add(km.data.Problem("a.jpg", "truncated", lost="image"))
         >>> log.report()
         '1 problem in train.json\\n  a.jpg: truncated'
     """

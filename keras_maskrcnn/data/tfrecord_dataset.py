@@ -47,9 +47,10 @@ def write_tfrecords(
         ValueError: `shards` or `mask_size` is below 1, or no image can be read.
 
     Example:
-        >>> records = write_tfrecords(CocoDataset("train.json", "images/"), "train_records")
+        >>> dataset = km.data.shapes.generate("shapes", 4)
+        >>> records = write_tfrecords(dataset, "shapes_records", shards=2)
         >>> len(records)
-        118287
+        4
     """
     tfrecord.write_shards(dataset, folder, shards, mask_size, verbose)
     return TFRecordDataset(folder)
@@ -75,8 +76,9 @@ class TFRecordDataset(Dataset):
         ValueError: The index is broken, or there is no record.
 
     Example:
-        >>> train = TFRecordDataset("train_records")
-        >>> model.fit(train.batches(model.config, batch_size=2, training=True), epochs=12)
+        >>> written = write_tfrecords(train, "train_records")
+        >>> records = TFRecordDataset("train_records")
+        >>> history = model.fit(records.batches(model.config, batch_size=2, training=True))
     """
 
     def __init__(self, path: str | os.PathLike):

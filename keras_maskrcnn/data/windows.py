@@ -49,6 +49,8 @@ def open_windows(path: str | os.PathLike) -> Iterator[WindowedImage]:
         ModuleNotFoundError: It is a TIFF, and tifffile is not installed.
 
     Example:
+        >>> import tifffile
+        >>> tifffile.imwrite("field.tif", np.zeros((2000, 3000, 3), np.uint8), tile=(256, 256))
         >>> with open_windows("field.tif") as picture:
         ...     picture.window((1000, 0, 2024, 1024)).shape
         (1024, 1024, 3)

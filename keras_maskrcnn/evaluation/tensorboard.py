@@ -33,12 +33,13 @@ class DetectionSummaries(keras.callbacks.Callback):
         ImportError: TensorBoard is not installed.
 
     Example:
-        >>> evaluation = CocoEvaluation(val)
+        >>> evaluation = km.callbacks.CocoEvaluation(val, verbose=False)
         >>> callbacks = [
         ...     evaluation,
         ...     keras.callbacks.TensorBoard("logs"),
         ...     DetectionSummaries("logs", evaluation),
         ... ]
+        >>> history = model.fit(batches, callbacks=callbacks)
     """
 
     def __init__(

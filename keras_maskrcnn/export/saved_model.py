@@ -59,7 +59,7 @@ def export_saved_model(
         RuntimeError: `roi_align="custom"`, and the op is not compiled.
 
     Example:
-        >>> export_saved_model(model, "serving/1")
+        >>> export_saved_model(model, "serving/1", verbose=False)
         >>> serve = tf.saved_model.load("serving/1").signatures["serving_default"]
         >>> serve(images=tf.zeros((1, 480, 640, 3), tf.uint8))["boxes"].shape
         TensorShape([1, 100, 4])

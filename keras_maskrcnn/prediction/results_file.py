@@ -68,6 +68,8 @@ class ResultsFile:
         ...         results.add(number, file, [json.dumps({"image_id": number})])
         ...         results.commit()
         ...     results.finish()
+        >>> json.loads(pathlib.Path("results.json").read_text())
+        [{'image_id': 1}, {'image_id': 2}]
     """
 
     def __init__(self, path: str | os.PathLike, settings: Mapping[str, Any]):
@@ -225,8 +227,10 @@ def merge_results(paths: Sequence[str | os.PathLike], output: str | os.PathLike)
         ValueError: A line is not an entry.
 
     Example:
-        >>> merge_results(["results-1.json", "results-2.json"], "results.json")
-        1042
+        >>> size = pathlib.Path("1.jsonl").write_text('{"image_id": 1}\\n{"image_id": 3}\\n')
+        >>> size = pathlib.Path("2.jsonl").write_text('{"image_id": 2}\\n')
+        >>> merge_results(["1.jsonl", "2.jsonl"], "results.json")
+        3
     """
     ids, sources, offsets = array.array("q"), array.array("q"), array.array("q")
     new = f"{os.fspath(output)}.new"

@@ -75,8 +75,8 @@ class AugmentedDetector:
         What the model returns for a batch of one, in the pixels of `image`.
 
     Example:
-        >>> detect = AugmentedDetector(MaskRCNN.from_preset("mask_rcnn_resnet50_fpn_3x_coco"))
-        >>> detect(read_image("photo.jpg"))["boxes"].shape
+        >>> detect = AugmentedDetector(model)
+        >>> detect(np.zeros((480, 640, 3), np.uint8))["boxes"].shape
         (1, 100, 4)
     """
 

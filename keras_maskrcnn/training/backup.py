@@ -32,11 +32,14 @@ class Backup(keras.callbacks.Callback):
         ValueError: `steps_per_epoch` or `every` is below 1.
 
     Example:
+        >>> steps = len(train) // 2
         >>> backup = Backup("backup", steps_per_epoch=steps)
-        >>> model.fit(
-        ...     train.batches(config, training=True, start=backup.step).repeat(),
+        >>> history = model.fit(
+        ...     train.batches(
+        ...         model.config, batch_size=2, training=True, start=backup.step
+        ...     ).repeat(),
         ...     steps_per_epoch=steps,
-        ...     epochs=12,
+        ...     epochs=2,
         ...     initial_epoch=backup.epoch,
         ...     callbacks=[backup],
         ... )

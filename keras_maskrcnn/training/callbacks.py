@@ -28,7 +28,8 @@ class ImagesPerSecond(keras.callbacks.Callback):
         batch_size: Images a batch, those of all replicas.
 
     Example:
-        >>> model.fit(batches, callbacks=[ImagesPerSecond(16), CSVLogger("log.csv")])
+        >>> callbacks = [ImagesPerSecond(batch_size=2), keras.callbacks.CSVLogger("log.csv")]
+        >>> history = model.fit(batches, callbacks=callbacks)
     """
 
     def __init__(self, batch_size: int):
@@ -64,7 +65,7 @@ class NaNGuard(keras.callbacks.Callback):
             infinite.
 
     Example:
-        >>> model.fit(batches, callbacks=[NaNGuard()])
+        >>> history = model.fit(batches, callbacks=[NaNGuard()])
     """
 
     def __init__(self, images_of: Callable[[int, int], Iterable[object]] | None = None):

@@ -97,6 +97,10 @@ def repository_of(uri: str) -> str:
 
     Raises:
         ValueError: It is none.
+
+    Example:
+        >>> repository_of("hf://me/mine")
+        'me/mine'
     """
     match = re.fullmatch(PREFIX + r"(\w[\w.-]*/\w[\w.-]*)", uri, re.ASCII)
     if not match:

@@ -66,7 +66,7 @@ def save_to_preset(
         OSError: The folder cannot be written.
 
     Example:
-        >>> model.save_to_preset("mine/", km.evaluate(model, val), licence="mit")
+        >>> model.save_to_preset("mine/", km.evaluate(model, val, verbose=0), licence="mit")
         >>> model = MaskRCNN.from_preset("mine/")
     """
     folder = pathlib.Path(folder)

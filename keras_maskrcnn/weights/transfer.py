@@ -20,7 +20,8 @@ def transfer_weights(
 
     Example:
         >>> model = MaskRCNN("mask_rcnn_resnet50_fpn", num_classes=3)
-        >>> transfer_weights(model, 80, lambda source: source.import_weights("r50_fpn.pkl"))
+        >>> path = "model_final_f10217.pkl"
+        >>> transfer_weights(model, 80, lambda source: source.import_weights(path))
     """
     if num_classes == model.config.num_classes:
         load(model)

@@ -81,8 +81,9 @@ def write_data(folder):
     categories = [{"id": i, "name": name} for i, name in enumerate(CONTIGUOUS_NAMES, 1)]
     (folder / "val2017.json").write_text(json.dumps({**content, "categories": categories}))
     picture = cv2.imread(whole.records[0].path)
-    for name in ("a.jpg", "b.png", "photo.jpg"):
+    for name in ("a.jpg", "b.png"):
         cv2.imwrite(str(folder / name), picture)
+    cv2.imwrite(str(folder / "photo.jpg"), cv2.resize(picture, (640, 480)))
     (folder / "files.txt").write_text("a.jpg\nb.png\nphotos/000001.jpg\n")
     for name, annotated in (("train", "annotated"), ("val", "annotated_val")):
         dataset = km.data.CocoDataset(folder / f"{name}.json", folder / "images")

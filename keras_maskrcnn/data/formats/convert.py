@@ -31,8 +31,8 @@ def convert(
         ValueError: There is no such format, the folder is in use, or TFRecords are to link.
 
     Example:
-        >>> convert(CocoDataset("train.json", "images/"), "mask-png", "masks/")
-        {'crowds, left out': 5, 'objects that others hide in part': 18}
+        >>> convert(km.data.shapes.generate("shapes", 4), "mask-png", "masks/")
+        {'objects that lose their class': 20}
     """
     if target not in WRITERS:
         raise ValueError(f"No format {target!r}; there are {', '.join(sorted(WRITERS))}.")
