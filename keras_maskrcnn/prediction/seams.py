@@ -56,6 +56,7 @@ def join_parts(
         A `Part` an object; that of a joined one is of any of its tiles.
 
     Example:
+        >>> from keras_maskrcnn.ops.runs import mask_runs
         >>> left = Part(0, np.array([60, 0, 100, 9]), 0.9, 0, mask_runs(np.ones((9, 40)), (0, 60)))
         >>> right = Part(1, np.array([75, 0, 150, 9]), 0.8, 0, mask_runs(np.ones((9, 75)), (0, 75)))
         >>> tiles = [(0, 0, 100, 100), (75, 0, 175, 100)]
