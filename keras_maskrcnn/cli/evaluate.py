@@ -30,6 +30,7 @@ def add_verb(verbs) -> None:
     parser.add_argument(
         "--batch-size", type=options.positive_int, default=1, metavar="N", help="default: 1"
     )
+    options.add_tiles(parser)
     parser.add_argument("--json", metavar="FILE", help="write the results there too")
     options.add_fields(parser, FIELDS_AFTER_TRAINING, defaults=None)
 
@@ -42,9 +43,10 @@ def evaluate(args: argparse.Namespace) -> int:
     from keras_maskrcnn.cli.run_folder import write_results
     from keras_maskrcnn.evaluation.coco import results_table
 
+    tiles = options.given_tiles(args)
     model = load_model(args)
     dataset = _open(args.data, getattr(args, "images", None), model.config.class_names)
-    results = km.evaluate(model, dataset, batch_size=args.batch_size, verbose=1)
+    results = km.evaluate(model, dataset, batch_size=args.batch_size, verbose=1, **tiles)
     Console().print(results_table(results))
     if dataset.problems:
         print(dataset.problem_report())

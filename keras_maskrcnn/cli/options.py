@@ -92,6 +92,38 @@ def add_data(group, prefix: str, what: str, *, required: bool = True) -> None:
     )
 
 
+def add_tiles(parser: argparse.ArgumentParser) -> None:
+    """`--tile-size` and `--tile-overlap`."""
+    parser.add_argument(
+        "--tile-size",
+        type=positive_int,
+        metavar="N",
+        help="look at pictures in overlapping squares of N pixels, and join what their seams cut: "
+        "large pictures keep their small objects",
+    )
+    parser.add_argument(
+        "--tile-overlap",
+        type=float,
+        default=0.25,
+        metavar="X",
+        help="least share of a square that the next one has in common with it, from 0 to below 1 "
+        "(default: %(default)s)",
+    )
+
+
+def given_tiles(args: argparse.Namespace) -> dict[str, typing.Any]:
+    """The tiles that were asked for, as `predict` and `evaluate` take them.
+
+    Raises:
+        ValueError: They cannot be.
+    """
+    from keras_maskrcnn.prediction.tiles import check_tiles
+
+    if args.tile_size is not None:
+        check_tiles(args.tile_size, args.tile_overlap)
+    return {"tile_size": args.tile_size, "tile_overlap": args.tile_overlap}
+
+
 def add_fields(
     parser: argparse.ArgumentParser, names: Collection[str], defaults: MaskRCNNConfig | None
 ) -> None:

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import os
 import pathlib
 import sys
@@ -12,11 +13,13 @@ from keras_maskrcnn.cli.loading import load_model
 from keras_maskrcnn.config import FIELDS_AFTER_TRAINING
 
 PICTURES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+MOST_DRAWN = 2**27  # pixels of a picture that is drawn: it is in memory at once
 EXAMPLES = """\
 examples:
   keras-maskrcnn predict --run runs/mine photos/
   keras-maskrcnn predict --model m.keras --score-threshold 0.7 --output found/ a.jpg b.png
   keras-maskrcnn predict --model mask_rcnn_resnet50_fpn_3x_coco photo.jpg
+  keras-maskrcnn predict --model m.keras --tile-size 1024 --batch-size 4 large.png
   # millions of files; the same line again goes on with a run that was killed
   keras-maskrcnn predict --model m.keras --input-list files.txt --output results.json
   # the third of sixteen machines
@@ -64,6 +67,7 @@ def add_verbs(verbs) -> None:
         metavar="X",
         help="keep objects that score at least this (default: %(default)s)",
     )
+    options.add_tiles(parser)
     _add_list_options(parser)
     options.add_fields(parser, FIELDS_AFTER_TRAINING, defaults=None)
 
@@ -105,12 +109,13 @@ def _add_list_options(parser):
         type=options.positive_int,
         default=1,
         metavar="N",
-        help="pictures at a time (default: 1)",
+        help="pictures, or squares of --tile-size, at a time (default: 1)",
     )
 
 
 def predict(args: argparse.Namespace) -> int:
     """Find the objects of pictures; write the pictures with them drawn, and a JSON file."""
+    options.given_tiles(args)
     if args.input_list:
         _check_list(args)
         return _predict_list(args, load_model(args))
@@ -123,11 +128,15 @@ def _predict_pictures(args, files, model):
     output = pathlib.Path(args.output or "predictions")
     output.mkdir(parents=True, exist_ok=True)
     results, failures, drawn = [], [], set()
+    tiles = options.given_tiles(args)
     for image_id, file in enumerate(track(files, "predict", disable=not sys.stderr.isatty()), 1):
         try:
-            found = model.predict([str(file)], verbose=0)[0]
+            found = model.predict([str(file)], args.batch_size, verbose=0, **tiles)[0]
             found = found[found.scores >= args.score_threshold]
-            found.save(output / _free_name(file, drawn), str(file))
+            if math.prod(found.image_size) <= MOST_DRAWN:
+                found.save(output / _free_name(file, drawn), str(file))
+            else:
+                print(f"keras-maskrcnn: not drawn, for its size: {file}", file=sys.stderr)
         except (ValueError, OSError) as error:
             failures.append(f"{file}: {' '.join(str(error).split())}")
             continue
@@ -157,6 +166,7 @@ def _predict_list(args, model):
             shard=args.shard,
             batch_size=args.batch_size,
             score_threshold=args.score_threshold,
+            **options.given_tiles(args),
             on_progress=lambda p: bar.update(task, completed=p.inputs, failures=p.failures),
         )
     looked_at = done.inputs - done.failures

@@ -12,6 +12,7 @@ from keras_maskrcnn.evaluation.coco import (
     run_coco_eval,
 )
 from keras_maskrcnn.evaluation.tensorboard import DetectionSummaries
+from keras_maskrcnn.prediction.tiles import check_tiles
 from keras_maskrcnn.training.backup import Backup
 from keras_maskrcnn.training.callbacks import ImagesPerSecond, LearningRate, NaNGuard
 
@@ -45,16 +46,23 @@ class CocoEvaluation(keras.callbacks.Callback):
         batch_size: Images at a time.
         verbose: Whether to print a table each time.
         prefix: What the names of the figures start with in the logs.
+        tile_size: Looks at the images in tiles, with this side in pixels; see
+            `prediction.predict.predict`.
+        tile_overlap: Least share of a tile that the next one has in common with it.
 
     Attributes:
         evaluations: pycocotools' own evaluations of the last time, `"box"` and `"mask"`.
         evaluated_epoch: When that was, from 0; None before the first time.
 
     Raises:
-        ValueError: `every` is below 1; or, when training begins, the classes are not the model's.
+        ValueError: `every` is below 1, or tiles cannot be such; or, when training begins, classes
+            are not the model's.
 
     Example:
-        >>> model.fit(batches, epochs=12, callbacks=[CocoEvaluation(val, every=2)])
+        >>> evaluation = CocoEvaluation(val, verbose=False)
+        >>> history = model.fit(batches, epochs=2, callbacks=[evaluation])
+        >>> len(history.history["val_mask_ap"])
+        2
     """
 
     def __init__(
@@ -64,15 +72,21 @@ class CocoEvaluation(keras.callbacks.Callback):
         batch_size: int = 1,
         verbose: bool = True,
         prefix: str = "val_",
+        tile_size: int | None = None,
+        tile_overlap: float = 0.25,
     ):
         super().__init__()
         if every < 1:
             raise ValueError(f"every must be at least 1 epoch, got {every}.")
+        if tile_size is not None:
+            check_tiles(tile_size, tile_overlap)
         self.dataset = dataset
         self.every = every
         self.batch_size = batch_size
         self.verbose = verbose
         self.prefix = prefix
+        self.tile_size = tile_size
+        self.tile_overlap = tile_overlap
         self._forget()
 
     def _forget(self):
@@ -88,7 +102,14 @@ class CocoEvaluation(keras.callbacks.Callback):
         last = epoch + 1 == self.params.get("epochs")
         if (epoch + 1) % self.every == 0 or last or not self.figures:
             self.evaluated_epoch = epoch
-            self.evaluations = run_coco_eval(self.model, self.dataset, self.batch_size, verbose=0)
+            self.evaluations = run_coco_eval(
+                self.model,
+                self.dataset,
+                self.batch_size,
+                verbose=0,
+                tile_size=self.tile_size,
+                tile_overlap=self.tile_overlap,
+            )
             values = figures(self.evaluations)
             self.figures = {f"{self.prefix}{name}": value for name, value in values.items()}
             if self.verbose:

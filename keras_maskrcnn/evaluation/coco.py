@@ -1,6 +1,8 @@
 """The official COCO evaluation of boxes and masks."""
 
+import collections
 import contextlib
+import functools
 import io
 import itertools
 import math
@@ -30,11 +32,13 @@ def evaluate(
     batch_size: int = 1,
     verbose: int | str = "auto",
     max_images: int | None = None,
+    tile_size: int | None = None,
+    tile_overlap: float = 0.25,
 ) -> dict[str, float]:
     """COCO's figures for a model on a dataset.
 
-    COCO counts the best 100 detections of an image. Where the model may give more
-    (`box_detections_per_image`), as many as that are counted.
+    COCO counts the best 100 detections of an image. Where the model gives more, of a
+    `box_detections_per_image` above that or in tiles, all are counted.
 
     Under a `tf.distribute` strategy every process evaluates the whole dataset, on one replica.
 
@@ -45,6 +49,9 @@ def evaluate(
         batch_size: Images at a time.
         verbose: 0 for silence; else a progress bar.
         max_images: Only the first so many images; all of them if None.
+        tile_size: Looks at the images in tiles, with this side in pixels; see
+            `prediction.predict.predict`.
+        tile_overlap: Least share of a tile that the next one has in common with it.
 
     Returns:
         `box_ap` (mean over IoU 0.50 to 0.95), `box_ap50`, `box_ap75`, `box_ap_small`,
@@ -57,11 +64,12 @@ def evaluate(
             number of them, or `max_images` is below 1.
 
     Example:
-        >>> results = evaluate(model, CocoDataset("val.json", "images/"))
-        >>> results["mask_ap"]
-        0.371
+        >>> results = evaluate(model, val, verbose=0)
+        >>> 0 <= results["mask_ap"] <= results["mask_ap50"] <= 1
+        True
     """
-    return figures(run_coco_eval(model, dataset, batch_size, verbose, max_images))
+    how = batch_size, verbose, max_images, tile_size, tile_overlap
+    return figures(run_coco_eval(model, dataset, *how))
 
 
 def run_coco_eval(
@@ -70,22 +78,32 @@ def run_coco_eval(
     batch_size: int = 1,
     verbose: int | str = "auto",
     max_images: int | None = None,
+    tile_size: int | None = None,
+    tile_overlap: float = 0.25,
 ) -> dict[str, COCOeval]:
     """COCO's own evaluation of `"box"` and, with a mask branch, `"mask"`; see `evaluate`."""
     if max_images is not None and max_images < 1:
         raise ValueError(f"max_images must be at least 1, got {max_images}.")
     category_ids = match_classes(model, dataset)
+    find = functools.partial(
+        model.predict,
+        batch_size=batch_size,
+        verbose=0,
+        tile_size=tile_size,
+        tile_overlap=tile_overlap,
+    )
     results, image_ids = [], []
     chosen = itertools.islice(dataset.records, max_images)
     with Progress(disable=verbose == 0, transient=True) as progress:
         total = min(len(dataset.records), max_images or len(dataset.records))
         task = progress.add_task("evaluate", total=total)
         while records := list(itertools.islice(chosen, IMAGES_AT_A_TIME)):
-            results += _detect(model, records, dataset, category_ids, batch_size)
+            results += _detect(find, records, dataset, category_ids)
             image_ids += [record.image_id for record in records]
             progress.advance(task, len(records))
     kinds = ("box", "mask") if model.config.mask else ("box",)
-    most = max(COCO_DETECTIONS, model.config.box_detections_per_image)
+    per_image = collections.Counter(result["image_id"] for result in results)
+    most = max([COCO_DETECTIONS, *per_image.values()])
     return _run_on_results(results, dataset.ground_truth(), kinds, image_ids, most)
 
 
@@ -212,18 +230,18 @@ def results_table(results: dict[str, float]) -> Table:
     return table
 
 
-def _detect(model, records, dataset, category_ids, batch_size):
+def _detect(find, records, dataset, category_ids):
     """COCO results of a few images, those that cannot be read left out and noted."""
     if not records:
         return []
     try:
         images = [r.path if r.encoded is None else r.read_image() for r in records]
-        found = model.predict(images, batch_size=batch_size, verbose=0)
+        found = find(images)
     except (ValueError, OSError):
         readable = _readable(records, dataset)
         if len(readable) == len(records):  # then it was no image's fault
             raise
-        return _detect(model, readable, dataset, category_ids, batch_size)
+        return _detect(find, readable, dataset, category_ids)
     return [
         entry
         for record, detections in zip(records, found, strict=True)

@@ -14,8 +14,9 @@ import tensorflow as tf
 
 from keras_maskrcnn.data.images import read_image
 from keras_maskrcnn.detections import Detections
-from keras_maskrcnn.prediction.predict import resize_for, to_detections
+from keras_maskrcnn.prediction.predict import predict, resize_for, to_detections
 from keras_maskrcnn.prediction.results_file import Progress, ResultsFile, result_lines
+from keras_maskrcnn.prediction.tiles import check_tiles
 
 # Batches are made of so many batches' files that follow each other, those of like shape together.
 WINDOW = 8
@@ -30,6 +31,8 @@ def predict_files(
     shard: tuple[int, int] = (1, 1),
     batch_size: int = 1,
     score_threshold: float = 0.5,
+    tile_size: int | None = None,
+    tile_overlap: float = 0.25,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Progress:
     """Finds the objects of image files and writes them in COCO's results format, an entry a line.
@@ -54,6 +57,9 @@ def predict_files(
         shard: (k, n) takes the files number k, k + n, k + 2n and so on; k is from 1 to n.
         batch_size: Images at a time.
         score_threshold: Keep objects that score at least this.
+        tile_size: Looks at the images in tiles, with this side in pixels, one image after the
+            other; see `prediction.predict.predict`.
+        tile_overlap: Least share of a tile that the next one has in common with it.
         on_progress: Called now and then with how far the run is.
 
     Returns:
@@ -65,18 +71,26 @@ def predict_files(
 
     Example:
         >>> with open("files.txt") as lines:
-        ...     predict_files(model, (line.rstrip("\\n") for line in lines), "results.json")
+        ...     files = (line.rstrip("\\n") for line in lines)
+        ...     progress = predict_files(model, files, "results.json")
+        >>> progress.inputs
+        3
     """
     index, count = shard
     if not 1 <= index <= count:
         raise ValueError(f"shard must be (k, n) with k from 1 to n; got {shard}.")
     numbered = itertools.islice(enumerate(files, 1), index - 1, None, count)
     numbered = ((number, file) for number, file in numbered if file)
-    settings = _settings(model, shard, batch_size, score_threshold)
+    tiles = {}
+    if tile_size is not None:
+        check_tiles(tile_size, tile_overlap)
+        tiles = {"tile_size": tile_size, "tile_overlap": tile_overlap}
+    settings = {**_settings(model, shard, batch_size, score_threshold), **tiles}
+    entries = _tiled_entries if tiles else _entries
     with ResultsFile(output, settings) as results:
         todo = results.remaining(numbered)
         committed = time.monotonic()
-        for picture in _entries(model, todo, batch_size, score_threshold):
+        for picture in entries(model, todo, batch_size, score_threshold, **tiles):
             if picture.error is None:
                 results.add(picture.number, picture.file, picture.entries)
             else:
@@ -129,6 +143,18 @@ def _entries(model, numbered, batch_size, score_threshold):
     with concurrent.futures.ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
         pictures = _ahead(pool, read, numbered, batch_size)
         yield from _ahead(pool, encode, _detect(model, pictures, batch_size), batch_size)
+
+
+def _tiled_entries(model, numbered, batch_size, score_threshold, **tiles):
+    """As `_entries`, of pictures that are looked at in tiles: one is work enough."""
+    for number, file in numbered:
+        picture = _Picture(number, file, ends_window=True)
+        try:
+            found = predict(model, file, batch_size, verbose=0, **tiles)[0]
+            picture.entries = result_lines(found, number, file, score_threshold)
+        except (ValueError, OSError) as error:
+            picture.error = str(error)
+        yield picture
 
 
 def _ahead(pool, function, items, batch_size):

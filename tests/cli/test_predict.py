@@ -1,6 +1,7 @@
 """Predictions from the command line."""
 
 import json
+import pathlib
 import shutil
 
 from keras_maskrcnn.cli import parser
@@ -39,3 +40,23 @@ def test_only_what_can_change_after_training_is_an_option(error_of):
             value = "portable" if name == "roi_implementation" else "7"
             option = [f"--{name.replace('_', '-')}", value]
             assert str(vars(parser.build().parse_args([*verb, *option]))[name]) in (value, "7.0")
+
+
+def test_predict_in_tiles(run, data, tmp_path, error_of, monkeypatch, capsys):
+    _, images = data["val"]
+    files = sorted(str(path) for path in pathlib.Path(images).iterdir())[:2]
+    options = ["--run", str(run), "--box-score-threshold", "0", "--score-threshold", "0"]
+    options += ["--tile-size", "40", "--tile-overlap", "0.3", "--batch-size", "4"]
+    monkeypatch.setattr("keras_maskrcnn.cli.predict.MOST_DRAWN", 64 * 64 - 1)
+    assert main(["predict", *options, "--output", str(tmp_path / "out"), *files]) == 0
+    assert "not drawn" in capsys.readouterr().err
+    (tmp_path / "list.txt").write_text("\n".join([*files, "none.png"]))
+    output = tmp_path / "results.json"
+    listed = ["--input-list", str(tmp_path / "list.txt"), "--output", str(output)]
+    assert main(["predict", *options, *listed]) == 1
+    alone, of_list = (json.loads(p.read_text()) for p in (tmp_path / "out/results.json", output))
+    assert alone == of_list
+    assert len(alone) > 0
+    assert "none.png" in (tmp_path / "results.errors.jsonl").read_text()
+    assert "tile_size" in error_of(["predict", "--run", str(run), "--tile-size", "8", *files])
+    assert "tile_overlap" in error_of(["predict", *options, "--tile-overlap", "1", *files])

@@ -24,7 +24,7 @@ def calls(monkeypatch):
     def figures(evaluations):
         return dict.fromkeys(FIGURES, len(calls) / 10) | {"mask_ap_large": math.nan}
 
-    monkeypatch.setattr(callbacks, "run_coco_eval", lambda *call, verbose: calls.append(call))
+    monkeypatch.setattr(callbacks, "run_coco_eval", lambda *call, **_: calls.append(call))
     monkeypatch.setattr(callbacks, "figures", figures)
     monkeypatch.setattr(callbacks, "match_classes", lambda *_: None)
     return calls
@@ -111,6 +111,8 @@ def test_table_is_printed_if_wanted(calls, capsys, keras_verbose):
 def test_every_must_be_positive():
     with pytest.raises(ValueError, match="every must be at least 1 epoch, got 0"):
         CocoEvaluation(DATASET, every=0)
+    with pytest.raises(ValueError, match="tile_size"):
+        CocoEvaluation(DATASET, tile_size=1)
 
 
 def test_other_classes_are_refused_before_training():

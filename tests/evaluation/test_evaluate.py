@@ -93,8 +93,9 @@ class PerfectModel:
         self.indices = {record.path: i for i, record in enumerate(dataset.records)}
         self.calls = []
 
-    def predict(self, paths, batch_size, verbose):
+    def predict(self, paths, batch_size, verbose, tile_size, tile_overlap):
         self.calls.append((list(paths), batch_size, verbose))
+        self.tiles = tile_size, tile_overlap
         for path in paths:
             if cv2.imread(path) is None:
                 raise ValueError(f"{path}: not an image.")
@@ -386,3 +387,11 @@ def test_results_of_other_categories_are_named():
         evaluate_results([named], ground_truth)
     named["category_name"] = "thing"
     assert evaluate_results([named], ground_truth)["mask_ap"] == pytest.approx(1.0)
+
+
+def test_tiles_are_those_of_predict(dataset):
+    model = PerfectModel(dataset)
+    evaluate(model, dataset, verbose=0, max_images=1)
+    assert model.tiles == (None, 0.25)
+    evaluate(model, dataset, verbose=0, max_images=1, tile_size=512, tile_overlap=0.4)
+    assert model.tiles == (512, 0.4)

@@ -4,6 +4,7 @@ import numpy as np
 import PIL.Image
 import pytest
 import tensorflow as tf
+import tifffile
 
 import keras_maskrcnn as km
 
@@ -204,3 +205,33 @@ def test_sizes_that_do_not_fit_the_batch_are_named(model, pictures):
         model.predict(x, verbose=0)
     with pytest.raises(tf.errors.InvalidArgumentError, match=message):
         model.predict(tf.data.Dataset.from_tensors(x), verbose=0)
+
+
+def test_tiles_exclude_batches_and_augmentation(model, pictures):
+    for options in ({"steps": 1}, {"callbacks": []}, {"augment": True}):
+        with pytest.raises(ValueError, match="tile_size"):
+            model.predict(pictures[0], tile_size=32, verbose=0, **options)
+    with pytest.raises(ValueError, match="not batches"):
+        model.predict({"images": pictures[0][None]}, tile_size=32, verbose=0)
+    with pytest.raises(ValueError, match="tile_size must be"):
+        model.predict(pictures[0], tile_size=0, verbose=0)
+    assert model.predict([], tile_size=32, verbose=0) == []
+
+
+def test_a_file_in_tiles_is_as_its_array(model, pictures, tmp_path):
+    large = np.tile(pictures[1], (2, 3, 1))
+    tifffile.imwrite(tmp_path / "a.tif", large, photometric="rgb", tile=(32, 32))
+    options = {"tile_size": 64, "tile_overlap": 0.2, "batch_size": 4, "verbose": 0}
+    (one,) = model.predict(large, **options)
+    (two,) = model.predict(str(tmp_path / "a.tif"), **options)
+    assert len(one) > 0
+    assert one.image_size == two.image_size == (128, 192)
+    boxes_equal([one], [two])
+    assert one.box_masks is None
+    assert one.masks.shape == (len(one), 128, 192)
+    left, top, right, bottom = one.boxes.T
+    assert (one.boxes >= 0).all()
+    assert right.max() > 128  # beyond the first tiles
+    assert ((right <= 192) & (bottom <= 128)).all()
+    fits = model.predict(pictures[0], tile_size=96, verbose=0)
+    boxes_equal(fits, model.predict(pictures[0], verbose=0))
