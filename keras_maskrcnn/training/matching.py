@@ -5,6 +5,7 @@ import tensorflow as tf
 from keras_maskrcnn.ops.boxes import box_iou
 
 FOREGROUND, BACKGROUND, IGNORED = 1, 0, -1
+GT_BOXES_AT_A_TIME = 64  # with a quarter of a million anchors 60 MB a table
 
 
 def match(
@@ -30,13 +31,40 @@ def match(
         matched (B, A) int32, the index of a ground-truth box, and labels (B, A) int32, one of
         `FOREGROUND`, `BACKGROUND`, `IGNORED`.
     """
-    iou = tf.where(gt_valid[:, None, :], box_iou(boxes, gt_boxes), -1.0)
-    best = tf.reduce_max(iou, axis=2)
-    matched = tf.argmax(iou, axis=2, output_type=tf.int32)
+    best, matched, is_best = _best_overlaps(boxes, gt_boxes, gt_valid)
     labels = tf.where(best >= fg_threshold, FOREGROUND, IGNORED)
     labels = tf.where(best < bg_threshold, BACKGROUND, labels)
     if allow_low_quality:
-        best_of_gt = tf.reduce_max(iou, axis=1, keepdims=True)
-        is_best = tf.reduce_any((iou == best_of_gt) & (best_of_gt > 0.0), axis=2)
         labels = tf.where(is_best, FOREGROUND, labels)
     return matched, labels
+
+
+def _best_overlaps(boxes, gt_boxes, gt_valid):
+    """Some ground-truth boxes after the others: the table of a thousand would take gigabytes.
+
+    Returns:
+        (B, A): the largest IoU of each box, -1 without a ground-truth box, the index of the first
+        that has it, and whether the box overlaps one of them more than any other box does.
+    """
+    shape = tf.shape(gt_boxes)[0], tf.shape(boxes)[1]
+
+    def step(start, best, matched, is_best):
+        some = slice(start, start + GT_BOXES_AT_A_TIME)
+        iou = tf.where(gt_valid[:, None, some], box_iou(boxes, gt_boxes[:, some]), -1.0)
+        best_of_gt = tf.reduce_max(iou, axis=1, keepdims=True)
+        is_best |= tf.reduce_any((iou == best_of_gt) & (best_of_gt > 0.0), axis=2)
+        best_of_some = tf.reduce_max(iou, axis=2)
+        index = start + tf.argmax(iou, axis=2, output_type=tf.int32)
+        matched = tf.where(best_of_some > best, index, matched)
+        return start + GT_BOXES_AT_A_TIME, tf.maximum(best, best_of_some), matched, is_best
+
+    nothing = 0, tf.fill(shape, -1.0), tf.zeros(shape, tf.int32), tf.zeros(shape, tf.bool)
+    static = tf.TensorShape((gt_boxes.shape[0], boxes.shape[1]))
+    number = tf.shape(gt_boxes)[1]
+    _, *found = tf.while_loop(
+        lambda start, *_: start < number,
+        step,
+        nothing,
+        shape_invariants=(tf.TensorShape(()), *[static] * 3),
+    )
+    return found

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_maskrcnn.training import matching
 from keras_maskrcnn.training.matching import BACKGROUND, FOREGROUND, IGNORED, match
 
 
@@ -46,6 +47,25 @@ def test_agrees_with_the_definition(thresholds, allow_low_quality):
         expected = match_image(boxes[image], gt, *thresholds, allow_low_quality)
         np.testing.assert_array_equal(matched[image], expected[0])
         np.testing.assert_array_equal(labels[image], expected[1])
+
+
+@pytest.mark.parametrize("at_a_time", [1, 2, 5])
+def test_many_are_matched_some_at_a_time(at_a_time, monkeypatch):
+    """Also in a graph that knows no shape; two of the seven are the same box."""
+    rng = np.random.default_rng(3)
+    boxes, gt_boxes = random_boxes(rng, 2, 60), random_boxes(rng, 2, 7)
+    gt_boxes[:, 6] = gt_boxes[:, 1]
+    valid = np.arange(7) < np.array([[7], [4]])
+    expected = match(boxes, gt_boxes, valid, 0.5, 0.3, True)
+    monkeypatch.setattr(matching, "GT_BOXES_AT_A_TIME", at_a_time)
+    unknown = [tf.TensorSpec((None, None, 4)), tf.TensorSpec((None, None, 4))]
+    graph = tf.function(
+        lambda *parts: match(*parts, 0.5, 0.3, True),
+        input_signature=[*unknown, tf.TensorSpec((None, None), tf.bool)],
+    )
+    for ours in (match(boxes, gt_boxes, valid, 0.5, 0.3, True), graph(boxes, gt_boxes, valid)):
+        for part, expected_part in zip(ours, expected, strict=True):
+            np.testing.assert_array_equal(part, expected_part)
 
 
 def labels_of(boxes, gt_boxes, fg=0.7, bg=0.3):
