@@ -5,7 +5,7 @@ import json
 import os
 import pathlib
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -15,6 +15,9 @@ from keras_maskrcnn.data.images import read_image
 from keras_maskrcnn.ops.masks import paste_mask, paste_masks
 from keras_maskrcnn.ops.runs import mask_runs as runs_of
 from keras_maskrcnn.ops.runs import paste_runs, runs_rle
+
+if TYPE_CHECKING:
+    import supervision
 
 
 class Detections:
@@ -29,10 +32,13 @@ class Detections:
         class_names: The name of each class id; ids without one are named by their number.
         mask_runs: In place of `box_masks`, of objects that were put together from tiles: n masks
             as runs, see `keras_maskrcnn.ops.runs`.
+        track_ids: (n,) of objects that were followed through a video: the same object has the same
+            number in all frames, from 1; -1 where it is not followed yet.
 
     Attributes:
         boxes, scores, class_ids, box_masks: As given, float32, float32, int32 and float32.
         mask_runs: As given, a tuple, or None.
+        track_ids: As given, int32, or None.
         image_size: (height, width).
         all_class_names: The names of all classes, found or not.
 
@@ -54,6 +60,7 @@ class Detections:
         image_size: tuple[int, int],
         class_names: Sequence[str] = (),
         mask_runs: Sequence[np.ndarray] | None = None,
+        track_ids: np.ndarray | None = None,
     ):
         boxes = np.asarray(boxes, np.float32)
         self.boxes = boxes.reshape(0, 4) if boxes.shape == (0,) else boxes
@@ -61,6 +68,7 @@ class Detections:
         self.class_ids = np.asarray(class_ids, np.int32)
         self.box_masks = None if box_masks is None else np.asarray(box_masks, np.float32)
         self.mask_runs = None if mask_runs is None else tuple(mask_runs)
+        self.track_ids = None if track_ids is None else np.asarray(track_ids, np.int32)
         self.image_size = _image_size(image_size)
         self.all_class_names = tuple(class_names)
         _check_shapes(self)
@@ -135,6 +143,7 @@ class Detections:
             self.image_size,
             self.all_class_names,
             None if self.mask_runs is None else [self.mask_runs[i] for i in chosen],
+            None if self.track_ids is None else self.track_ids[chosen],
         )
 
     def __repr__(self) -> str:
@@ -180,6 +189,8 @@ class Detections:
             arrays = {"boxes": self.boxes, "scores": self.scores, "class_ids": self.class_ids}
             if self.box_masks is not None:
                 arrays["box_masks"] = self.box_masks
+            if self.track_ids is not None:
+                arrays["track_ids"] = self.track_ids
             if self.mask_runs is not None:
                 arrays["mask_runs"] = np.concatenate([np.zeros((0, 3), np.int32), *self.mask_runs])
                 arrays["mask_run_counts"] = [len(runs) for runs in self.mask_runs]
@@ -202,7 +213,8 @@ class Detections:
 
         Returns:
             Dicts of `image_id`, `category_id`, `bbox` [x, y, width, height], `score`, and
-            `segmentation`, a compressed RLE, where there are masks: what JSON can hold.
+            `segmentation`, a compressed RLE, where there are masks, and `track_id`, None of -1,
+            where there are track ids: what JSON can hold.
 
         Raises:
             ValueError: `category_ids` has none for a class that was found.
@@ -225,8 +237,41 @@ class Detections:
             }
             if self.has_masks:
                 result["segmentation"] = self._rle(i)
+            if self.track_ids is not None:
+                track_id = int(self.track_ids[i])
+                result["track_id"] = None if track_id < 0 else track_id
             results.append(result)
         return results
+
+    def to_supervision(self) -> "supervision.Detections":
+        """As the library supervision takes them: for its annotators, zones, counters and trackers.
+
+        Returns:
+            Boxes, scores, class ids, full-size masks where there are masks, track ids where there
+            are any, and the names of the classes as `data["class_name"]`.
+
+        Raises:
+            ModuleNotFoundError: supervision is not installed.
+
+        Example:
+            >>> found = Detections([[2, 2, 8, 6]], [0.9], [1], None, (10, 10), ["cat", "dog"])
+            >>> found.to_supervision().data["class_name"]
+            array(['dog'], ...)
+        """
+        try:
+            import supervision
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError(
+                "to_supervision needs supervision: pip install 'maskrcnn-keras[video]'"
+            ) from error
+        return supervision.Detections(
+            xyxy=self.boxes,
+            confidence=self.scores,
+            class_id=self.class_ids,
+            mask=self.masks if self.has_masks else None,
+            tracker_id=self.track_ids,
+            data={"class_name": np.array(self.class_names, str)},
+        )
 
     def _rle(self, index):
         """Of runs: at full size the mask of a large image would take gigabytes."""
@@ -258,6 +303,8 @@ def _image_size(size):
 def _check_shapes(found):
     count = len(found.boxes)
     expected = {"boxes": (count, 4), "scores": (count,), "class_ids": (count,)}
+    if found.track_ids is not None:
+        expected["track_ids"] = (count,)
     for name, shape in expected.items():
         if getattr(found, name).shape != shape:
             got = getattr(found, name).shape

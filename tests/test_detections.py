@@ -1,4 +1,5 @@
 import json
+import sys
 
 import cv2
 import numpy as np
@@ -204,3 +205,41 @@ def test_wrong_runs():
         Detections([[2, 3, 12, 13]], [0.9], [1], None, SIZE, mask_runs=[])
     with pytest.raises(ValueError, match=r"must be \(k, 3\)"):
         Detections([[2, 3, 12, 13]], [0.9], [1], None, SIZE, mask_runs=[np.zeros((1, 2), int)])
+
+
+@pytest.fixture
+def tracked(found):
+    masks, of_image = found.box_masks, (SIZE, ["cat", "dog"])
+    return Detections(
+        BOXES, found.scores, found.class_ids, masks, *of_image, track_ids=np.array([7, -1, 2])
+    )
+
+
+def test_track_ids_go_along(tracked, image, tmp_path):
+    assert tracked[[2, 0]].track_ids.tolist() == [2, 7]
+    assert [entry["track_id"] for entry in tracked.to_coco(1)] == [7, None, 2]
+    tracked.save(tmp_path / "a.npz")
+    with np.load(tmp_path / "a.npz") as arrays:
+        np.testing.assert_array_equal(arrays["track_ids"], [7, -1, 2])
+    with pytest.raises(ValueError, match=r"track_ids must be \(3,\)"):
+        Detections(BOXES, [0.9, 0.8, 0.3], [1, 0, 1], None, SIZE, track_ids=[1, 2])
+
+
+def test_to_supervision(found, tracked):
+    theirs = found.to_supervision()
+    np.testing.assert_array_equal(theirs.xyxy, found.boxes)
+    np.testing.assert_array_equal(theirs.confidence, found.scores)
+    np.testing.assert_array_equal(theirs.class_id, found.class_ids)
+    np.testing.assert_array_equal(theirs.mask, found.masks)
+    assert theirs.data["class_name"].tolist() == ["dog", "cat", "5"]
+    assert theirs.tracker_id is None
+    assert tracked.to_supervision().tracker_id.tolist() == [7, -1, 2]
+    boxes_only = Detections(BOXES, found.scores, found.class_ids, None, SIZE)
+    assert boxes_only.to_supervision().mask is None
+    assert len(found[:0].to_supervision()) == 0
+
+
+def test_to_supervision_names_what_is_missing(found, monkeypatch):
+    monkeypatch.setitem(sys.modules, "supervision", None)
+    with pytest.raises(ModuleNotFoundError, match=r"pip install 'maskrcnn-keras\[video\]'"):
+        found.to_supervision()

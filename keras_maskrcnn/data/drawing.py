@@ -43,14 +43,20 @@ def class_colour(class_id: int, instance: int = 0) -> Colour:
 
 
 def draw_detections(image: np.ndarray, detections) -> np.ndarray:
-    """`Detections` on their image, (H, W, 3) uint8 RGB; the worst lie lowest."""
-    labels = [
-        f"{name} {score:.0%}"
-        for name, score in zip(detections.class_names, detections.scores, strict=True)
-    ]
-    _check(image, detections.boxes, detections.class_ids, None, labels)
+    """`Detections` on their image, (H, W, 3) uint8 RGB; the worst lie lowest.
+
+    Where they have track ids, an object keeps its colour through the frames.
+    """
+    class_ids, track_ids = detections.class_ids.tolist(), detections.track_ids
+    names, colours = detections.class_names, _colours(class_ids)
+    if track_ids is not None:
+        colours = list(map(class_colour, class_ids, np.maximum(track_ids, 0).tolist()))
+        numbers = [f" #{track_id}" if track_id >= 0 else "" for track_id in track_ids]
+        names = list(map("".join, zip(names, numbers, strict=True)))
+    labels = [f"{name} {score:.0%}" for name, score in zip(names, detections.scores, strict=True)]
+    _check(image, detections.boxes, class_ids, None, labels)
     part_of = detections.mask_part if detections.has_masks else None
-    return _draw(image, detections.boxes, detections.class_ids, part_of, labels)
+    return _draw(image, detections.boxes, colours, part_of, labels)
 
 
 def draw_instances(
@@ -85,13 +91,12 @@ def draw_instances(
     boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
     _check(image, boxes, class_ids, masks, labels)
     part_of = None if masks is None else lambda i: (np.asarray(masks[i], bool), (0, 0))
-    return _draw(image, boxes, class_ids, part_of, labels)
+    return _draw(image, boxes, _colours(class_ids), part_of, labels)
 
 
-def _draw(image, boxes, class_ids, part_of, labels):
+def _draw(image, boxes, colours, part_of, labels):
     """As `draw_instances`; `part_of` gives a mask and its first pixel, one object at a time."""
     picture = np.ascontiguousarray(image).copy()
-    colours = _colours(class_ids)
     line = max(1, round(_side(picture) / 450))
     for i in reversed(range(len(boxes))):
         if part_of is None:

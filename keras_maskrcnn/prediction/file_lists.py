@@ -10,11 +10,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
-import tensorflow as tf
 
 from keras_maskrcnn.data.images import read_image
 from keras_maskrcnn.detections import Detections
-from keras_maskrcnn.prediction.predict import predict, resize_for, to_detections
+from keras_maskrcnn.prediction.predict import compile_detector, predict, resize_for
 from keras_maskrcnn.prediction.results_file import Progress, ResultsFile, result_lines
 from keras_maskrcnn.prediction.tiles import check_tiles
 
@@ -170,20 +169,13 @@ def _ahead(pool, function, items, batch_size):
 
 def _detect(model, pictures, batch_size) -> Iterator[_Picture]:
     """The pictures in order with what is found in them."""
-    signature = {
-        "images": tf.TensorSpec((None, None, None, 3), tf.float32),
-        "image_sizes": tf.TensorSpec((None, 2), tf.int32),
-        "original_sizes": tf.TensorSpec((None, 2), tf.int32),
-    }
-    step = tf.function(model.predict_step, input_signature=[signature])
+    detect = compile_detector(model)
     for window in _batched(pictures, WINDOW * batch_size):
         readable = [picture for picture in window if picture.error is None]
         # Like shapes together need little padding.
         readable.sort(key=lambda picture: picture.pixels.shape)
         for batch in _batched(readable, batch_size):
-            outputs = {name: value.numpy() for name, value in step(_padded(batch)).items()}
-            found = to_detections(outputs, model.config.class_names)
-            for picture, detections in zip(batch, found, strict=True):
+            for picture, detections in zip(batch, detect(_padded(batch)), strict=True):
                 picture.found, picture.pixels = detections, None
         window[-1].ends_window = True
         yield from window

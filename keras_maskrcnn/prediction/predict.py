@@ -1,8 +1,9 @@
 """From images of any size to `Detections` in their own pixels."""
 
 import contextlib
+import functools
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -114,6 +115,30 @@ def predict(
     return to_detections(outputs, model.config.class_names)
 
 
+def compile_detector(
+    model: keras.Model,
+) -> Callable[[Mapping[str, np.ndarray]], list[Detections]]:
+    """The model as a function for endless work: traced once, without a pipeline.
+
+    Returns:
+        A function from a batch {"images": (B, H, W, 3) float32, "image_sizes": (B, 2) int32,
+        "original_sizes": (B, 2) int32} of any size to one `Detections` an image, in the pixels of
+        its original size.
+    """
+    signature = {
+        "images": tf.TensorSpec((None, None, None, 3), tf.float32),
+        "image_sizes": tf.TensorSpec((None, 2), tf.int32),
+        "original_sizes": tf.TensorSpec((None, 2), tf.int32),
+    }
+    step = tf.function(model.predict_step, input_signature=[signature])
+
+    def detect(batch):
+        outputs = {name: value.numpy() for name, value in step(batch).items()}
+        return to_detections(outputs, model.config.class_names)
+
+    return detect
+
+
 def to_detections(
     outputs: Mapping[str, np.ndarray], class_names: Sequence[str] = ()
 ) -> list[Detections]:
@@ -160,10 +185,7 @@ def _predict_augmented(model, x, verbose):
 
 def _predict_in_tiles(model, x, batch_size, verbose, tile_size, tile_overlap):
     check_tiles(tile_size, tile_overlap)
-
-    def find(tiles):
-        return predict(model, tiles, batch_size, verbose=0)
-
+    find = functools.partial(_find_in_batch, model)
     found = []
     with Progress(transient=True, disable=verbose == 0) as progress:
         for i, image in enumerate(_as_images(x)):
@@ -183,6 +205,21 @@ def _predict_in_tiles(model, x, batch_size, verbose, tile_size, tile_overlap):
             found.append(detections)
             progress.remove_task(task)
     return found
+
+
+def _find_in_batch(model, images):
+    """What is found in images of one shape, without the data set that Keras makes of a call."""
+    batch = np.stack([resize_for(model.config, image) for image in images]).astype(np.float32)
+    x = {
+        "images": tf.constant(batch),
+        "image_sizes": tf.constant([batch.shape[1:3]] * len(batch), tf.int32),
+        "original_sizes": tf.constant([image.shape[:2] for image in images], tf.int32),
+    }
+    with one_replica(model):
+        model.make_predict_function()
+        outputs = model.predict_function([x])
+    outputs = {name: value.numpy() for name, value in outputs.items()}
+    return to_detections(outputs, model.config.class_names)
 
 
 def _windows(image, where) -> contextlib.AbstractContextManager[WindowedImage]:

@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
+from keras_maskrcnn import Detections
 from keras_maskrcnn.data import CocoDataset
 from keras_maskrcnn.data.drawing import class_colour, draw_instances, grid
 
@@ -117,6 +118,21 @@ def test_real_photo(example):
     assert picture.dtype == np.uint8
     changed = (picture != image).any(-1)
     assert changed[masks.any(0)].mean() > 0.98
+
+
+def test_a_followed_object_keeps_its_colour_and_shows_its_number():
+    def picture(boxes, track_ids):
+        scores, classes = np.linspace(0.9, 0.5, len(boxes)), [4] * len(boxes)
+        return Detections(boxes, scores, classes, None, (90, 120), track_ids=track_ids).plot()
+
+    mine, other = [30, 30, 100, 80], [2, 2, 20, 20]
+    alone, second = picture([mine], [3]), picture([other, mine], [8, 3])
+    assert distance(alone[60, 100].astype(int), second[60, 100]) == 0
+    assert distance(alone[60, 100].astype(int), picture([mine], [4])[60, 100]) > 0
+    label = draw_instances(np.full((90, 120, 3), 255, np.uint8), [mine], [4], labels=["4 #6 90%"])
+    np.testing.assert_array_equal(picture([mine], [6]), label)  # the shades repeat after six
+    label = draw_instances(np.full((90, 120, 3), 255, np.uint8), [mine], [4], labels=["4 90%"])
+    np.testing.assert_array_equal(picture([mine], [-1]), label)
 
 
 def test_wrong_input_is_named():
