@@ -13,7 +13,6 @@ from keras_maskrcnn.ops.runs import Window, mask_runs
 from keras_maskrcnn.prediction.seams import Part, join_parts
 
 LEAST_TILE = 32  # pixels
-TILES_IN_MEMORY = 16
 
 Find = Callable[[Sequence[np.ndarray]], list[Detections]]
 
@@ -78,7 +77,7 @@ def find_in_tiles(
         picture: The image.
         tile_size: Side of a tile, in pixels.
         tile_overlap: Least share of a tile that its neighbour has in common with it.
-        batch_size: Tiles that `find` looks at together.
+        batch_size: Tiles that `find` is given at a time.
         on_progress: Called with how many tiles are done, and of how many.
 
     Returns:
@@ -88,16 +87,17 @@ def find_in_tiles(
     if len(windows) == 1:
         return find([picture.window(windows[0])])[0]
     parts: list[Part] = []
-    most = batch_size * max(1, TILES_IN_MEMORY // batch_size)
-    for start in range(0, len(windows), most):
-        numbers = range(start, min(start + most, len(windows)))
-        tiles = {number: picture.window(windows[number]) for number in numbers}
-        tiles = {number: tile for number, tile in tiles.items() if (tile != tile[0, 0]).any()}
-        found = find(list(tiles.values())) if tiles else []
-        for number, detections in zip(tiles, found, strict=True):
-            parts += _as_parts(detections, number, windows[number])
+    tiles: dict[int, np.ndarray] = {}
+    for number, window in enumerate(windows):
+        tile = picture.window(window)
+        if (tile != tile[0, 0]).any():
+            tiles[number] = tile
+        if len(tiles) == batch_size or (tiles and number + 1 == len(windows)):
+            for of_tile, detections in zip(tiles, find(list(tiles.values())), strict=True):
+                parts += _as_parts(detections, of_tile, windows[of_tile])
+            tiles = {}
         if on_progress is not None:
-            on_progress(numbers.stop, len(windows))
+            on_progress(number + 1, len(windows))
     objects = join_parts(parts, windows, picture.size)
     return Detections(
         boxes=np.array([part.box for part in objects]).reshape(-1, 4),

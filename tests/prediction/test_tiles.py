@@ -180,10 +180,11 @@ def test_tiles_of_one_colour_are_passed_over():
         WholeImage(picture),
         100,
         0.25,
+        batch_size=3,
         on_progress=lambda *done: progress.append(done),
     )
-    assert shapes == [4]
-    assert progress == [(16, 16)]
+    assert shapes == [3, 1]
+    assert progress == [(done, 16) for done in range(1, 17)]
     assert found.boxes.shape[1] == 4
     blank = WholeImage(np.full((300, 300, 3), 7, np.uint8))
     nothing = find_in_tiles(find, CONFIG, blank, 100, 0.25)
