@@ -18,6 +18,7 @@ __all__ = [
     "callbacks",
     "data",
     "evaluate",
+    "predict_video",
     "upload_preset",
 ]
 
@@ -29,6 +30,7 @@ _HOMES = {
     "callbacks": "keras_maskrcnn.evaluation.callbacks",
     "data": "keras_maskrcnn.data",
     "evaluate": "keras_maskrcnn.evaluation.coco",
+    "predict_video": "keras_maskrcnn.prediction.video",
     "upload_preset": "keras_maskrcnn.weights.hub",
 }
 

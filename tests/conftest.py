@@ -126,3 +126,14 @@ def eagerly(run_eagerly):
     """The test's models run eagerly."""
     with run_eagerly():
         yield
+
+
+@pytest.fixture
+def ffmpeg(tmp_path_factory, monkeypatch):
+    """The path of the program ffmpeg, which is found by its name too."""
+    import imageio_ffmpeg
+
+    program = tmp_path_factory.mktemp("bin") / "ffmpeg"
+    program.symlink_to(imageio_ffmpeg.get_ffmpeg_exe())
+    monkeypatch.setenv("PATH", str(program.parent), prepend=os.pathsep)
+    return program

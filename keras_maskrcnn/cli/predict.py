@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from keras_maskrcnn.cli import options
 from keras_maskrcnn.cli.loading import load_model
+from keras_maskrcnn.cli.predict_video import free_name, is_video, predict_videos
 from keras_maskrcnn.config import FIELDS_AFTER_TRAINING
 
 PICTURES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
@@ -20,6 +21,7 @@ examples:
   keras-maskrcnn predict --model m.keras --score-threshold 0.7 --output found/ a.jpg b.png
   keras-maskrcnn predict --model mask_rcnn_resnet50_fpn_3x_coco photo.jpg
   keras-maskrcnn predict --model m.keras --tile-size 1024 --batch-size 4 large.png
+  keras-maskrcnn predict --model m.keras --track --batch-size 4 in.mp4
   # millions of files; the same line again goes on with a run that was killed
   keras-maskrcnn predict --model m.keras --input-list files.txt --output results.json
   # the third of sixteen machines
@@ -27,9 +29,11 @@ examples:
       --output results-03.json
 
 The pictures and results.json (COCO's results format, with file names) go to the output folder.
+A video becomes NAME.mp4 there, with its sound where the program ffmpeg is, and NAME.jsonl: an
+object a line, as in results.json; image_id is the frame's number, from 1, time is in seconds.
 Of a list, image_id is the number of the line, from 1, in every shard. A run that was killed loses
 a second of work, or a batch; delete results.json.state and results.json.part to begin anew.
-The exit code is 1 if some of the files could not be read; the others are done all the same.
+The exit code is 1 if some of the files or frames could not be read; the others are done.
 """
 MERGE_EXAMPLES = """\
 examples:
@@ -46,14 +50,18 @@ def add_verbs(verbs) -> None:
         verbs,
         "predict",
         predict,
-        usage="(--model FILE | --run DIR) (PICTURE... | --input-list PATH) [options]",
-        summary="Find the objects of pictures; write the pictures with them drawn, and a JSON "
+        usage="(--model FILE | --run DIR) (PICTURE... | VIDEO... | --input-list PATH) [options]",
+        summary="Find the objects of pictures or videos; write these with them drawn, and a JSON "
         "file.",
         examples=EXAMPLES,
     )
     options.add_model(parser)
     parser.add_argument(
-        "images", metavar="PICTURE", nargs="*", help="picture files, or folders of pictures"
+        "images",
+        metavar="PICTURE|VIDEO",
+        nargs="*",
+        help="picture files, or folders of pictures; or video files, addresses of streams, or "
+        "numbers of cameras",
     )
     parser.add_argument(
         "--output",
@@ -66,6 +74,11 @@ def add_verbs(verbs) -> None:
         default=0.5,
         metavar="X",
         help="keep objects that score at least this (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--track",
+        action="store_true",
+        help="follow the objects of a video: each has a number that lasts",
     )
     options.add_tiles(parser)
     _add_list_options(parser)
@@ -109,16 +122,20 @@ def _add_list_options(parser):
         type=options.positive_int,
         default=1,
         metavar="N",
-        help="pictures, or squares of --tile-size, at a time (default: 1)",
+        help="pictures, frames, or squares of --tile-size, at a time (default: 1)",
     )
 
 
 def predict(args: argparse.Namespace) -> int:
-    """Find the objects of pictures; write the pictures with them drawn, and a JSON file."""
+    """Find the objects of pictures or videos; write these with them drawn, and a JSON file."""
     options.given_tiles(args)
+    if args.track and not any(map(is_video, args.images)):
+        raise ValueError("--track is for videos: it follows objects from frame to frame.")
     if args.input_list:
         _check_list(args)
         return _predict_list(args, load_model(args))
+    if any(map(is_video, args.images)):
+        return predict_videos(args)
     return _predict_pictures(args, _pictures(args.images), load_model(args))
 
 
@@ -134,7 +151,7 @@ def _predict_pictures(args, files, model):
             found = model.predict([str(file)], args.batch_size, verbose=0, **tiles)[0]
             found = found[found.scores >= args.score_threshold]
             if math.prod(found.image_size) <= MOST_DRAWN:
-                found.save(output / _free_name(file, drawn), str(file))
+                found.save(output / f"{free_name(file.stem, drawn)}.png", str(file))
             else:
                 print(f"keras-maskrcnn: not drawn, for its size: {file}", file=sys.stderr)
         except (ValueError, OSError) as error:
@@ -250,16 +267,6 @@ def _pictures(names):
             raise ValueError(f"Folder {path} holds no pictures ({' '.join(PICTURES)}).")
         files += found
     return files
-
-
-def _free_name(file, taken):
-    """`<stem>.png`, or with a number where another folder's picture has that name already."""
-    name, number = f"{file.stem}.png", 1
-    while name in taken:
-        number += 1
-        name = f"{file.stem}-{number}.png"
-    taken.add(name)
-    return name
 
 
 def shard(text: str) -> tuple[int, int]:
