@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.build().parse_args(argv)
     try:
         return args.run_verb(args)
-    except (ValueError, OSError, RuntimeError) as error:
+    except (ValueError, OSError, RuntimeError, ModuleNotFoundError) as error:
         if args.debug:
             raise
         print(f"keras-maskrcnn: error: {error}", file=sys.stderr)

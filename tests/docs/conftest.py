@@ -13,6 +13,7 @@ import pytest
 
 import keras_maskrcnn as km
 from keras_maskrcnn import config as config_module
+from keras_maskrcnn.prediction.video_writer import VideoWriter
 from keras_maskrcnn.weights import detectron2, torchvision
 from keras_maskrcnn.weights.coco_classes import CONTIGUOUS_NAMES, NAMES_BY_ID
 from keras_maskrcnn.weights.layout import sources
@@ -84,6 +85,9 @@ def write_data(folder):
     for name in ("a.jpg", "b.png"):
         cv2.imwrite(str(folder / name), picture)
     cv2.imwrite(str(folder / "photo.jpg"), cv2.resize(picture, (640, 480)))
+    with VideoWriter(folder / "in.mp4", fps=25) as writer:
+        for i in range(6):
+            writer.write(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), i / 25)
     (folder / "files.txt").write_text("a.jpg\nb.png\nphotos/000001.jpg\n")
     for name, annotated in (("train", "annotated"), ("val", "annotated_val")):
         dataset = km.data.CocoDataset(folder / f"{name}.json", folder / "images")

@@ -23,6 +23,7 @@ LIBRARIES = {"json": json, "keras": keras, "km": km, "np": np, "pathlib": pathli
 NOT_RUN = {
     "keras_maskrcnn.export.beam": "slow to start: tests/export/test_beam.py runs a pipeline",
     "keras_maskrcnn.ops.build.build": "takes a minute",
+    "keras_maskrcnn.prediction.video_writer.add_sound": "needs ffmpeg: its test brings one",
     "keras_maskrcnn.weights.download": "another host",
     "keras_maskrcnn.weights.hub.upload_preset": "needs an account: tests/weights/test_hub.py",
 }
