@@ -172,7 +172,7 @@ class Video:
             return None
         return (
             f"{self.name}: {self.frame_count} frames were promised, {self.frames_read} could be "
-            "read; the others are missing, broken or cut off."
+            "read; the others are broken, cut off, or left out by an edit without re-encoding."
         )
 
 

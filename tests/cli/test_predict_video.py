@@ -3,6 +3,7 @@
 import json
 import pathlib
 import subprocess
+import sys
 
 import cv2
 import numpy as np
@@ -12,6 +13,7 @@ import tensorflow as tf
 import keras_maskrcnn as km
 from keras_maskrcnn.cli.main import main
 from keras_maskrcnn.cli.predict_video import free_name, is_video
+from keras_maskrcnn.prediction import video, video_writer
 
 SIDE, COUNT, FPS, TONE = 192, 12, 12, 440
 
@@ -64,14 +66,15 @@ def tone_of(ffmpeg, path):
 
 
 def frames_of(path):
-    video = cv2.VideoCapture(str(path))
-    return [cv2.cvtColor(frame, cv2.COLOR_BGR2RGB) for _, frame in iter(video.read, (False, None))]
+    capture = cv2.VideoCapture(str(path))
+    pictures = iter(capture.read, (False, None))
+    return [cv2.cvtColor(picture, cv2.COLOR_BGR2RGB) for _, picture in pictures]
 
 
-def with_sound(ffmpeg, video, path, codec):
+def with_sound(ffmpeg, silent, path, codec):
     """The video at another path, with a tone as long as itself."""
     sound = ["-f", "lavfi", "-i", f"sine={TONE}:d={COUNT / FPS}"]
-    command = [ffmpeg, "-v", "error", "-i", video, *sound, "-c:v", "copy", "-c:a", codec, path]
+    command = [ffmpeg, "-v", "error", "-i", silent, *sound, "-c:v", "copy", "-c:a", codec, path]
     subprocess.run(command, check=True)
     return path
 
@@ -173,6 +176,33 @@ def test_a_video_is_not_replaced(blind, silent, capsys):
     assert blind(silent, "--output", silent.parent) == 1
     assert "would replace it: name another --output" in capsys.readouterr().err
     assert silent.read_bytes() == before
+
+
+@pytest.mark.parametrize(("is_live", "code"), [(True, 0), (False, 130)])
+def test_an_interrupt_ends_a_camera_and_leaves_a_video(blind, silent, monkeypatch, is_live, code):
+    class Interrupted(video.Video):
+        def __init__(self, source):
+            super().__init__(source)
+            self.is_live = is_live
+
+    class Writer(video_writer.VideoWriter):
+        def write(self, picture, time):
+            super().write(picture, time=0.25)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(video, "Video", Interrupted)
+    monkeypatch.setattr(video_writer, "VideoWriter", Writer)
+    monkeypatch.setenv("PATH", "")
+    assert blind(silent) == code
+    assert len(frames_of("predictions/in.mp4")) == 4
+
+
+def test_a_missing_extra_is_named(blind, silent, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "trackers", None)
+    assert blind(silent, "--track") == 2
+    said = capsys.readouterr().err
+    assert "pip install 'maskrcnn-keras[video]'" in said
+    assert "Traceback" not in said
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ SLOW = ["README.md"] + [
     f"docs/{name}.md"
     for name in (
         *("evaluating", "fine_tuning", "first_steps", "from_matterport", "own_data", "predicting"),
-        *("serving", "tf_serving_custom_op", "training"),
+        *("serving", "tf_serving_custom_op", "training", "video"),
     )
 ]
 # What is checked by less than running, and why. A shell line: its arguments must be those that the
