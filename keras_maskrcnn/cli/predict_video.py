@@ -37,7 +37,8 @@ def predict_videos(args: argparse.Namespace) -> int:
     output.mkdir(parents=True, exist_ok=True)
     if shutil.which("ffmpeg") is None and any(pathlib.Path(name).exists() for name in args.images):
         _say("sound is left out: it needs the program ffmpeg")
-    complaints, taken = [], set()
+    complaints: list[str] = []
+    taken: set[str] = set()
     for name in args.images:
         path = output / f"{free_name(_stem(name), taken)}.mp4"
         try:

@@ -8,7 +8,7 @@ import queue
 import threading
 import time
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from typing import NamedTuple
 
 import cv2
@@ -178,7 +178,7 @@ class Video:
 
 def find_in_video(
     model: keras.Model, video: Video, batch_size: int = 1, track: bool = False
-) -> Iterator[tuple[Frame, Detections]]:
+) -> Generator[tuple[Frame, Detections], None, None]:
     """As `predict_video`, of an opened video, and with the number and the time of each frame."""
     tracker = Tracker(video.fps) if track else None
     detect = compile_detector(model)
@@ -203,7 +203,7 @@ def _stacked(batch):
     return {"images": images, "image_sizes": sizes, "original_sizes": originals}
 
 
-def _ahead(items: Iterable, size: int, newest: bool) -> Iterator:
+def _ahead(items: Iterable, size: int, newest: bool) -> Generator:
     """The items, taken in a thread up to `size` ahead; with `newest` it never waits, and the oldest
     that nobody took yet make room.
     """

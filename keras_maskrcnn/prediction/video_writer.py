@@ -29,7 +29,7 @@ class VideoWriter:
 
     def __init__(self, path: str | os.PathLike, fps: float):
         self.path, self.fps = pathlib.Path(path), fps
-        self._writer = None
+        self._writer: cv2.VideoWriter | None = None
         self._written = 0
 
     def __enter__(self) -> "VideoWriter":
@@ -76,10 +76,10 @@ def add_sound(path: str | os.PathLike, source: str | os.PathLike) -> None:
         raise FileNotFoundError("There is no program ffmpeg.")
     path = pathlib.Path(path)
     new = path.with_suffix(".sound.mp4")
-    command = [ffmpeg, "-nostdin", "-v", "error", "-y", "-i", path, "-i", source]
+    command = [ffmpeg, "-nostdin", "-v", "error", "-y", "-i", str(path), "-i", os.fspath(source)]
     command += ["-map", "0:v", "-map", "1:a?", "-c:v", "copy", "-c:a"]
     for codec in ("copy", "aac"):
-        done = subprocess.run([*command, codec, new], capture_output=True, text=True)
+        done = subprocess.run([*command, codec, str(new)], capture_output=True, text=True)
         if done.returncode == 0:
             os.replace(new, path)
             return
