@@ -19,6 +19,7 @@ __all__ = [
     "data",
     "evaluate",
     "predict_video",
+    "report",
     "upload_preset",
 ]
 
@@ -31,6 +32,7 @@ _HOMES = {
     "data": "keras_maskrcnn.data",
     "evaluate": "keras_maskrcnn.evaluation.coco",
     "predict_video": "keras_maskrcnn.prediction.video",
+    "report": "keras_maskrcnn.evaluation.report.build",
     "upload_preset": "keras_maskrcnn.weights.hub",
 }
 

@@ -140,6 +140,7 @@ def test_a_wheel_takes_the_ops_that_are_compiled_already(tree, tmp_path):
         "cli/main.py",
         "__init__.pyi",
         "py.typed",
+        "evaluation/report/page.html",
         "custom_ops/roi_align/op_kernels.cc",
     ):
         assert f"keras_maskrcnn/{name}" in inside

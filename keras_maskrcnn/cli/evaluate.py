@@ -1,6 +1,7 @@
-"""`evaluate`: COCO's figures of a model."""
+"""`evaluate` and `report`: what a model does well and what not."""
 
 import argparse
+import pathlib
 
 from keras_maskrcnn.cli import options
 from keras_maskrcnn.cli.loading import load_model
@@ -13,47 +14,94 @@ examples:
   keras-maskrcnn evaluate --model mask_rcnn_resnet50_fpn_3x_coco --data val2017.json \\
       --images val2017/
 """
+REPORT_EXAMPLES = """\
+examples:
+  keras-maskrcnn report --run runs/mine --data test.json --images photos/
+  keras-maskrcnn report --model m.keras --data test.json --images photos/ --output report/
+"""
+USAGE = "(--model FILE | --run DIR) --data PATH [--images DIR] [options]"
 
 
-def add_verb(verbs) -> None:
-    """Adds `evaluate`."""
+def add_verbs(verbs) -> None:
+    """Adds `evaluate` and `report`."""
     parser = options.add_verb(
         verbs,
         "evaluate",
         evaluate,
-        usage="(--model FILE | --run DIR) --data PATH [--images DIR] [options]",
+        usage=USAGE,
         summary="Print the COCO results of a model on annotated pictures.",
         examples=EXAMPLES,
     )
+    parser.add_argument("--json", metavar="FILE", help="write the results there too")
+    parser.add_argument("--report", metavar="DIR", help="write a report there too; see report")
+    _add_options(parser)
+    parser = options.add_verb(
+        verbs,
+        "report",
+        report,
+        usage=USAGE,
+        summary="Write a page on what a model does well and what not: by class, confusion, kinds "
+        "of error, the pictures with most errors.",
+        examples=REPORT_EXAMPLES,
+    )
+    parser.add_argument(
+        "--output",
+        metavar="DIR",
+        help="where to; an earlier report is written over (default: report/ in the run folder, or "
+        "here)",
+    )
+    _add_options(parser)
+
+
+def _add_options(parser):
     options.add_model(parser)
     options.add_data(parser.add_argument_group("data", options.DATA_FORMATS), "", "annotations")
     parser.add_argument(
         "--batch-size", type=options.positive_int, default=1, metavar="N", help="default: 1"
     )
     options.add_tiles(parser)
-    parser.add_argument("--json", metavar="FILE", help="write the results there too")
     options.add_fields(parser, FIELDS_AFTER_TRAINING, defaults=None)
 
 
 def evaluate(args: argparse.Namespace) -> int:
     """Print the COCO results of a model on annotated pictures."""
+    from keras_maskrcnn.cli.run_folder import write_results
+    from keras_maskrcnn.evaluation.coco import figures
+
+    evaluations = _evaluate(args, args.report)
+    if args.json:
+        write_results(figures(evaluations), args.json)
+        print(f"results: {args.json}")
+    return 0
+
+
+def report(args: argparse.Namespace) -> int:
+    """Write a page on what a model does well and what not."""
+    folder = pathlib.Path(args.run or "", "report") if args.output is None else args.output
+    _evaluate(args, folder)
+    return 0
+
+
+def _evaluate(args, report_folder):
+    """Evaluates, prints the table, and writes a report if there is a folder for it."""
     from rich.console import Console
 
-    import keras_maskrcnn as km
-    from keras_maskrcnn.cli.run_folder import write_results
-    from keras_maskrcnn.evaluation.coco import results_table
+    from keras_maskrcnn.evaluation.coco import figures, results_table, run_coco_eval
+    from keras_maskrcnn.evaluation.report.build import prepare_folder, write_report
 
     tiles = options.given_tiles(args)
     model = load_model(args)
     dataset = _open(args.data, getattr(args, "images", None), model.config.class_names)
-    results = km.evaluate(model, dataset, batch_size=args.batch_size, verbose=1, **tiles)
-    Console().print(results_table(results))
+    if report_folder is not None:
+        prepare_folder(report_folder)
+    evaluations = run_coco_eval(model, dataset, args.batch_size, verbose=1, **tiles)
+    Console().print(results_table(figures(evaluations)))
     if dataset.problems:
         print(dataset.problem_report())
-    if args.json:
-        write_results(results, args.json)
-        print(f"results: {args.json}")
-    return 0
+    if report_folder is not None:
+        write_report(evaluations, dataset, report_folder)
+        print(f"report: {pathlib.Path(report_folder, 'index.html')}")
+    return evaluations
 
 
 def _open(data, images, class_names):

@@ -10,6 +10,7 @@ examples:
   keras-maskrcnn train --train-data annotated/ --val-data annotated_val/ \\
       --weights model_final_f10217.pkl
   keras-maskrcnn evaluate --run runs/mine --data test.json --images photos/
+  keras-maskrcnn report --run runs/mine --data test.json --images photos/
   keras-maskrcnn predict --run runs/mine --output predictions/ photos/ one_more.jpg
   keras-maskrcnn export --run runs/mine --output serving/1
   keras-maskrcnn build-ops
@@ -29,7 +30,7 @@ def build() -> argparse.ArgumentParser:
     )
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", dest="verb", required=True)
     train.add_verb(verbs)
-    evaluate.add_verb(verbs)
+    evaluate.add_verbs(verbs)
     predict.add_verbs(verbs)
     datasets.add_verbs(verbs)
     export.add_verb(verbs)

@@ -24,7 +24,9 @@ from keras_maskrcnn.config import NO_CLASS, MaskRCNNConfig
 from keras_maskrcnn.data import Augmentation, Dataset, TFRecordDataset, open_dataset
 from keras_maskrcnn.data.inspection import figures, remarks
 from keras_maskrcnn.evaluation.callbacks import CocoEvaluation
-from keras_maskrcnn.evaluation.coco import evaluate, results_table
+from keras_maskrcnn.evaluation.coco import figures as coco_figures
+from keras_maskrcnn.evaluation.coco import results_table, run_coco_eval
+from keras_maskrcnn.evaluation.report.build import write_report
 from keras_maskrcnn.evaluation.tensorboard import DetectionSummaries
 from keras_maskrcnn.mask_rcnn import MaskRCNN
 from keras_maskrcnn.training.backup import Backup
@@ -369,9 +371,11 @@ def _finish(folder, train_set, val_set):
     best = folder / "best.keras"
     model = keras.models.load_model(best if best.is_file() else folder / "last.keras")
     if val_set is not None:
-        results = evaluate(model, val_set, batch_size=1, verbose=0)
+        evaluations = run_coco_eval(model, val_set, batch_size=1, verbose=0)
+        results = coco_figures(evaluations)
         write_results(results, folder / "results.json")
         console.print(results_table(results))
+        write_report(evaluations, val_set, folder / "report")
     write_samples(model, val_set or train_set, folder / "samples")
     _report_problems(folder, [data for data in (train_set, val_set) if data and data.problems])
     shutil.rmtree(folder / "backup", ignore_errors=True)

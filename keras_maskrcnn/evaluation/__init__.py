@@ -1,1 +1,1 @@
-"""COCO's evaluation, alone and during training."""
+"""COCO's evaluation, alone and during training, and reports."""

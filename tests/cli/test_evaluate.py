@@ -40,3 +40,19 @@ def test_other_classes_are_refused_and_absent_ones_are_not(
     other = write_labelme(tmp_path / "b", [first, "eel"])
     error = error_of(["evaluate", "--run", str(run), "--data", other])
     assert "has classes that the model does not know: eel" in error
+
+
+def test_reports(run, data, tmp_path, capsys, eagerly):
+    annotations, images = data["val"]
+    options = ["--run", str(run), "--data", annotations, "--images", images]
+    assert main(["report", *options, "--output", str(tmp_path / "one")]) == 0
+    out = capsys.readouterr().out
+    assert "AP50" in out
+    assert f"report: {tmp_path / 'one' / 'index.html'}" in out.replace("\n", "")
+    assert main(["evaluate", *options, "--report", str(tmp_path / "other")]) == 0
+    contents = [(tmp_path / name / "report.json").read_text() for name in ("one", "other")]
+    assert contents[0] == contents[1]
+    results = json.loads((run / "results.json").read_text())
+    figures = json.loads(contents[0])["figures"]
+    assert {name: figures[name] for name in results} == results
+    assert json.loads((run / "report/report.json").read_text())["figures"] == figures

@@ -11,8 +11,8 @@ from keras_maskrcnn.cli.main import main
 @pytest.mark.parametrize(
     "verb",
     [
-        *("train", "evaluate", "predict", "merge-results", "inspect-dataset", "convert-dataset"),
-        *("export", "build-ops", "info"),
+        *("train", "evaluate", "report", "predict", "merge-results", "inspect-dataset"),
+        *("convert-dataset", "export", "build-ops", "info"),
     ],
 )
 def test_help_has_examples(verb, capsys):

@@ -16,7 +16,7 @@ from keras_maskrcnn.cli.training_options import TrainingOptions
 def test_run_folder_holds_everything(run):
     names = {path.name for path in run.iterdir()}
     expected = {"config.yaml", "run.json", "log.csv", "best.keras", "last.keras", "results.json"}
-    assert expected | {"samples"} <= names
+    assert expected | {"samples", "report"} <= names
     config = km.MaskRCNNConfig.from_yaml(run / "config.yaml")
     assert config.backbone_width == 8
     assert len(config.class_names) == config.num_classes

@@ -21,8 +21,8 @@ def precision_at_recalls(scores: np.ndarray, true: np.ndarray, objects: int) -> 
         (101,) 0..1; its mean is the average precision.
 
     Example:
-        >>> precision_at_recalls(np.array([0.9, 0.5]), np.array([True, False]), 1).mean()
-        np.float64(1.0)
+        >>> float(precision_at_recalls(np.array([0.9, 0.5]), np.array([True, False]), 1).mean())
+        1.0
     """
     hits = np.cumsum(true[np.argsort(-scores, kind="stable")])
     precision = hits / np.arange(1, len(hits) + 1)
