@@ -235,6 +235,25 @@ def test_max_images_leaves_the_others_out(dataset):
         evaluate(model, dataset, max_images=0)
 
 
+class WithManyMore(PerfectModel):
+    """Finds, beside all that is there, 120 boxes with a higher score where nothing is."""
+
+    def _found(self, example):
+        found = super()._found(example)
+        boxes = np.concatenate([np.tile(np.float32([[0, 0, 2, 2]]), (120, 1)), found.boxes])
+        masks = np.concatenate([np.ones((120, *found.box_masks.shape[1:])), found.box_masks])
+        scores = np.concatenate([np.full(120, 1.0), 0.9 * found.scores])
+        ids = np.concatenate([np.full(120, example["class_ids"][0]), found.class_ids])
+        return Detections(boxes, scores, ids, masks, found.image_size)
+
+
+def test_all_detections_of_an_image_count_and_more_than_cocos_are_said(dataset, capsys):
+    results = evaluate(WithManyMore(dataset), dataset, verbose=2, max_images=1)
+    assert results["box_ar"] == pytest.approx(1.0)  # of COCO's 100 none were left for the objects
+    number = 120 + len(dataset.example(0)["boxes"])
+    assert f"Up to {number} detections an image count" in capsys.readouterr().out
+
+
 def test_number_of_classes_must_agree(dataset):
     model = PerfectModel(dataset)
     model.config.num_classes, model.config.class_names = 3, ()
