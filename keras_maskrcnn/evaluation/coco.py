@@ -105,7 +105,7 @@ def run_coco_eval(
     per_image = collections.Counter(result["image_id"] for result in results)
     most = max([COCO_DETECTIONS, *per_image.values()])
     if most > COCO_DETECTIONS and verbose != 0:
-        print(f"Up to {most} detections an image count; COCO's own figures count {COCO_DETECTIONS}.")
+        print(f"Up to {most} detections an image count; COCO's figures count {COCO_DETECTIONS}.")
     return _run_on_results(results, dataset.ground_truth(), kinds, image_ids, most)
 
 
