@@ -6,7 +6,15 @@ from typing import Literal
 
 # At least 1, or above 0, where they are given.
 POSITIVE = (
-    *("epochs", "batch_size", "evaluate_every", "patience", "backup_every", "accumulate"),
+    *(
+        "epochs",
+        "batch_size",
+        "crop_size",
+        "evaluate_every",
+        "patience",
+        "backup_every",
+        "accumulate",
+    ),
     *("learning_rate", "clip_norm", "ema"),
 )
 
@@ -32,6 +40,9 @@ class TrainingOptions:
         augment: Flip half of the pictures; multiscale: their short side from 0.8 to 1 of
             image_min_size too; lsj: large-scale jitter, 0.1 to 2 of a square of image_max_size,
             for long runs.
+        crop_size: Train on a square of N pixels of each picture, another one each epoch, and
+            evaluate in tiles of that size, so that small objects of large pictures keep their size
+            (None: train on whole pictures).
         mixed_precision: Compute in half precision; float16 with a loss scale (None: float32).
         evaluate_every: Evaluate after each N epochs.
         patience: Stop after N evaluations without a better AP, of masks if there are any
@@ -70,6 +81,7 @@ class TrainingOptions:
     batch_size: int = 2
     seed: int = 0
     augment: Literal["flip", "multiscale", "lsj"] = "flip"
+    crop_size: int | None = None
     mixed_precision: Literal["bfloat16", "float16"] | None = None
     evaluate_every: int = 1
     patience: int | None = None

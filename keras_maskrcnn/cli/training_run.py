@@ -112,6 +112,7 @@ def _run(folder, options, config, train_set, val_set):
         seed=options.seed,
         augmentation=_augmentation(options.augment, config),
         start=backup.step,
+        crop_size=options.crop_size,
     )
     model.fit(
         batches.repeat(),
@@ -122,7 +123,7 @@ def _run(folder, options, config, train_set, val_set):
         callbacks=_callbacks(folder, options, config, val_set, epochs, backup),
         verbose=1 if sys.stdout.isatty() else 2,
     )
-    _finish(folder, train_set, val_set)
+    _finish(folder, train_set, val_set, options.crop_size)
     return folder
 
 
@@ -185,6 +186,7 @@ def evaluation_callbacks(
     every: int = 1,
     patience: int | None = None,
     past: Sequence[dict[str, float]] = (),
+    tile_size: int | None = None,
 ) -> list[keras.callbacks.Callback]:
     """Callbacks that evaluate, keep the best model and stop.
 
@@ -195,8 +197,9 @@ def evaluation_callbacks(
         every: Epochs from one evaluation to the next.
         patience: Evaluations in a row without a better figure that end the training; None for any.
         past: The logs of each epoch that was trained before the training was interrupted.
+        tile_size: Evaluates in tiles, with this side in pixels; None at once.
     """
-    evaluation = CocoEvaluation(val_set, every=every)
+    evaluation = CocoEvaluation(val_set, every=every, tile_size=tile_size)
     best = keras.callbacks.ModelCheckpoint(
         str(folder / "best.keras"),
         monitor=monitor,
@@ -353,7 +356,8 @@ def _callbacks(folder, options, config, val_set, epochs, backup):
     if val_set is not None:
         monitor = "val_mask_ap" if config.mask else "val_box_ap"
         every = min(options.evaluate_every, epochs)
-        callbacks += evaluation_callbacks(folder, val_set, monitor, every, options.patience, past)
+        how = every, options.patience, past, options.crop_size
+        callbacks += evaluation_callbacks(folder, val_set, monitor, *how)
     callbacks.append(keras.callbacks.ModelCheckpoint(str(folder / "last.keras")))
     callbacks.append(keras.callbacks.CSVLogger(str(folder / "log.csv"), append=True))
     if importlib.util.find_spec("tensorboard"):  # TensorFlow writes its files through it
@@ -365,13 +369,13 @@ def _callbacks(folder, options, config, val_set, epochs, backup):
     return callbacks
 
 
-def _finish(folder, train_set, val_set):
+def _finish(folder, train_set, val_set, tile_size):
     """Evaluates the best model, draws samples, and says what there is and where."""
     console = Console()
     best = folder / "best.keras"
     model = keras.models.load_model(best if best.is_file() else folder / "last.keras")
     if val_set is not None:
-        evaluations = run_coco_eval(model, val_set, batch_size=1, verbose=0)
+        evaluations = run_coco_eval(model, val_set, verbose=0, tile_size=tile_size)
         results = coco_figures(evaluations)
         write_results(results, folder / "results.json")
         console.print(results_table(results))

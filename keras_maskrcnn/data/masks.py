@@ -112,6 +112,18 @@ def rasterize(
     return coco_mask.decode(polygons_rle(scaled, size, size))
 
 
+def recut_mask(mask: np.ndarray, box: Box, new_box: Box) -> np.ndarray:
+    """A mask (M, M) that is cut out in one box, cut out in another one, which lies in it.
+
+    Example:
+        >>> recut_mask(np.array([[0, 1], [0, 1]], np.uint8), (0, 0, 8, 8), (4, 0, 8, 4)).tolist()
+        [[1, 1], [1, 1]]
+    """
+    scale = len(mask) / np.maximum(np.subtract(box[2:], box[:2]), 1e-6)
+    cells = (np.reshape(new_box, (2, 2)) - box[:2]) * scale
+    return crop_masks(mask[None], cells.reshape(1, 4), len(mask))[0]
+
+
 def encode_mask(mask: np.ndarray) -> dict[str, Any]:
     """A mask (H, W), 0 or 1, as a compressed COCO RLE that JSON can hold.
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 from keras_maskrcnn.config import MaskRCNNConfig
 from keras_maskrcnn.data.crops import choose_window, crop_record, load_window
 from keras_maskrcnn.data.images import resize_image, resized_shape
-from keras_maskrcnn.data.masks import rasterize, unpack_mask
+from keras_maskrcnn.data.masks import rasterize, recut_mask, unpack_mask
 from keras_maskrcnn.data.records import AnnotatedImages, Record, load_image
 
 # Batches over which pictures that lie and pictures that stand are spread evenly.
@@ -327,7 +327,8 @@ class _Reader:
         size = self.config.gt_mask_size
         where = f"{self.dataset.source}: annotation {instance.annotation_id}"
         if instance.packed_mask is not None:
-            return unpack_mask(instance.packed_mask, size)
+            mask = unpack_mask(instance.packed_mask, size)
+            return mask if box == instance.box else recut_mask(mask, instance.box, box)
         if instance.segmentation is None:
             self.dataset.note(where, "it has no segmentation; it is left out", lost="annotation")
             return None

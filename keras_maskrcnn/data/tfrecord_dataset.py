@@ -96,6 +96,7 @@ class TFRecordDataset(Dataset):
         seed: int = 0,
         augmentation: Augment | None = None,
         start: int = 0,
+        crop_size: int | None = None,
         service: str | None = None,
     ) -> tf.data.Dataset:
         """Batches `(x, y)` as the model takes them; see `data.pipeline.make_batches`.
@@ -112,7 +113,7 @@ class TFRecordDataset(Dataset):
         Raises:
             ValueError: The masks are not of the size `config.gt_mask_size`; a class id means one
                 thing here and another to the model; or of a service is asked what it has not: an
-                order, or a start.
+                order, a start, or crops.
         """
         if config.mask and config.gt_mask_size != self.mask_size:
             raise ValueError(
@@ -129,9 +130,13 @@ class TFRecordDataset(Dataset):
             if nothing:
                 warnings.warn(nothing, stacklevel=2)
         if service is None:
-            return make_batches(self, self, config, batch_size, training, seed, augmentation, start)
-        if not training or start:
-            raise ValueError("A tf.data service has no order: use it with training, without start.")
+            how = batch_size, training, seed, augmentation, start, crop_size
+            return make_batches(self, self, config, *how)
+        if not training or start or crop_size:
+            raise ValueError(
+                "A tf.data service has no order and no crops: use it with training, without start "
+                "and crop_size."
+            )
         return service_batches(
             list(self.shards), config, batch_size, augmentation, SHUFFLE_BUFFER, service
         )

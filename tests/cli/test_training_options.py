@@ -10,6 +10,7 @@ from keras_maskrcnn.cli.training_options import TrainingOptions
     [
         ({"epochs": 0}, "epochs must be above 0, got 0"),
         ({"batch_size": 0}, "batch_size must be above 0"),
+        ({"crop_size": 0}, "crop_size must be above 0"),
         ({"ema": -0.5}, "ema must be above 0"),
         ({"schedule": "linear"}, "schedule must be of cosine, multistep, 1x, 2x, 3x"),
         ({"mixed_precision": "float64"}, "mixed_precision must be of bfloat16, float16"),

@@ -285,3 +285,19 @@ def test_a_run_of_a_script_is_that_of_the_command_line(forty, tmp_path):
     models = [keras.models.load_model(tmp_path / f / "last.keras") for f in ("command", "script")]
     for ours, theirs in zip(models[0].get_weights(), models[1].get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.slow
+def test_crops_are_trained_on_and_tiles_evaluated(data, train_options, tmp_path, monkeypatch):
+    seen = []
+    predict = km.MaskRCNN.predict
+
+    def spy(self, *args, **kwargs):
+        seen.append(kwargs.get("tile_size"))
+        return predict(self, *args, **kwargs)
+
+    monkeypatch.setattr(km.MaskRCNN, "predict", spy)
+    options = ["--epochs", "1", "--crop-size", "48", "--output", str(tmp_path / "run")]
+    assert main(train_options(data, *options)) == 0
+    assert seen.count(48) == 2  # after the epoch, and the best at the end
+    assert json.loads((tmp_path / "run/results.json").read_text())["mask_ap"] >= 0

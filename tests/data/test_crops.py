@@ -6,7 +6,7 @@ import pytest
 
 import keras_maskrcnn as km
 from keras_maskrcnn.data.crops import choose_window, crop_record, load_window
-from keras_maskrcnn.data.masks import decode_mask, rasterize, unpack_mask
+from keras_maskrcnn.data.masks import decode_mask, rasterize, recut_mask, unpack_mask
 from keras_maskrcnn.data.records import Instance, Record
 from keras_maskrcnn.ops.masks import paste_masks
 
@@ -96,3 +96,29 @@ def test_crops_are_for_training(dataset, small_config):
     for options in ({"crop_size": 96}, {"crop_size": 0, "training": True}):
         with pytest.raises(ValueError, match="crop_size"):
             dataset.batches(small_config.replace(num_classes=6, class_names=()), **options)
+
+
+def test_masks_that_were_cut_out_before_are_cut_out_anew(dataset):
+    rng = np.random.default_rng(0)
+    for instance in dataset.records[0].instances:
+        x0, y0, x1, y1 = instance.box
+        across, down = np.sort(rng.uniform(0, 1, (2, 2)), axis=1)
+        across, down = across * [0.5, 1] + [0, 0.1], down * [0.5, 1] + [0, 0.1]
+        left, right = x0 + np.clip(across, 0, 1) * (x1 - x0)
+        top, bottom = y0 + np.clip(down, 0, 1) * (y1 - y0)
+        part = (left, top, right, bottom)
+        whole = rasterize(instance.segmentation, instance.box, 320, 320, M)
+        recut = recut_mask(whole, instance.box, part)
+        expected = rasterize(instance.segmentation, part, 320, 320, M)
+        assert (recut == expected).mean() > 0.95
+
+
+def test_batches_of_crops_of_tfrecords(dataset, small_config, tmp_path):
+    config = small_config.replace(num_classes=6, class_names=(), gt_mask_size=M, image_min_size=96)
+    records = km.data.write_tfrecords(dataset, tmp_path, mask_size=M, verbose=False)
+    x, y = next(iter(records.batches(config, 2, training=True, crop_size=96)))
+    assert x["images"].shape == (2, 96, 96, 3)
+    assert (y["classes"].numpy() >= 0).sum() > 0
+    assert y["masks"].numpy()[y["classes"].numpy() >= 0].any(axis=(1, 2)).all()
+    with pytest.raises(ValueError, match="no crops"):
+        records.batches(config, 2, training=True, crop_size=96, service="grpc://host:1")
