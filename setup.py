@@ -115,7 +115,7 @@ setup(
     },
     package_data={
         "keras_maskrcnn": ["__init__.pyi", "py.typed"],
-        "keras_maskrcnn.evaluation.report": ["page.css", "page.html", "page.js"],
+        "keras_maskrcnn.evaluation.report": ["*.css", "*.html", "*.js"],
         **{preset: ["*"] for preset in PRESETS},
         "keras_maskrcnn.configs": ["*.yaml"],
         "keras_maskrcnn.custom_ops.roi_align": ["*.cc", "*.cu", "*.cuh", "*.h", "*.inc", "*.md"],

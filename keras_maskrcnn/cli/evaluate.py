@@ -18,6 +18,9 @@ REPORT_EXAMPLES = """\
 examples:
   keras-maskrcnn report --run runs/mine --data test.json --images photos/
   keras-maskrcnn report --model m.keras --data test.json --images photos/ --output report/
+  keras-maskrcnn report runs/mine runs/another --output compared/
+
+Runs alone are set side by side, with their training curves: each has the report that train wrote.
 """
 USAGE = "(--model FILE | --run DIR) --data PATH [--images DIR] [options]"
 
@@ -34,28 +37,30 @@ def add_verbs(verbs) -> None:
     )
     parser.add_argument("--json", metavar="FILE", help="write the results there too")
     parser.add_argument("--report", metavar="DIR", help="write a report there too; see report")
-    _add_options(parser)
+    _add_options(parser, data_required=True)
     parser = options.add_verb(
         verbs,
         "report",
         report,
-        usage=USAGE,
+        usage=f"{USAGE}\n       keras-maskrcnn report RUN [RUN ...] [--output DIR]",
         summary="Write a page on what a model does well and what not: by class, confusion, kinds "
         "of error, the pictures with most errors.",
         examples=REPORT_EXAMPLES,
     )
+    parser.add_argument("runs", metavar="RUN", nargs="*", help="run folders to set side by side")
     parser.add_argument(
         "--output",
         metavar="DIR",
         help="where to; an earlier report is written over (default: report/ in the run folder, or "
         "here)",
     )
-    _add_options(parser)
+    _add_options(parser, data_required=False)
 
 
-def _add_options(parser):
+def _add_options(parser, data_required):
     options.add_model(parser)
-    options.add_data(parser.add_argument_group("data", options.DATA_FORMATS), "", "annotations")
+    group = parser.add_argument_group("data", options.DATA_FORMATS)
+    options.add_data(group, "", "annotations", required=data_required)
     parser.add_argument(
         "--batch-size", type=options.positive_int, default=1, metavar="N", help="default: 1"
     )
@@ -78,7 +83,20 @@ def evaluate(args: argparse.Namespace) -> int:
 def report(args: argparse.Namespace) -> int:
     """Write a page on what a model does well and what not."""
     folder = pathlib.Path(args.run or "", "report") if args.output is None else args.output
-    _evaluate(args, folder)
+    if not args.runs:
+        if not hasattr(args, "data"):
+            raise ValueError("Give --data and a model, or run folders to set side by side.")
+        _evaluate(args, folder)
+        return 0
+    if args.model or args.run or hasattr(args, "data"):
+        raise ValueError(
+            f"{', '.join(args.runs)} are set side by side by the reports that train wrote: leave "
+            "out --model, --run and --data, or the run folders."
+        )
+    from keras_maskrcnn.evaluation.report.runs import compare_runs
+
+    compare_runs(args.runs, folder)
+    print(f"report: {pathlib.Path(folder, 'index.html')}")
     return 0
 
 

@@ -42,6 +42,16 @@ def test_other_classes_are_refused_and_absent_ones_are_not(
     assert "has classes that the model does not know: eel" in error
 
 
+def test_runs_side_by_side(run, tmp_path, capsys, error_of):
+    assert main(["report", str(run), str(run), "--output", str(tmp_path)]) == 0
+    assert f"report: {tmp_path / 'index.html'}" in capsys.readouterr().out
+    assert len(json.loads((tmp_path / "report.json").read_text())["runs"]) == 2
+    error = error_of(["report", str(tmp_path)])
+    assert f"{tmp_path} holds no report/report.json" in error
+    assert "leave out --model, --run and --data" in error_of(["report", "a", "--run", "b"])
+    assert "Give --data and a model, or run folders" in error_of(["report", "--run", str(run)])
+
+
 def test_reports(run, data, tmp_path, capsys, eagerly):
     annotations, images = data["val"]
     options = ["--run", str(run), "--data", annotations, "--images", images]

@@ -30,7 +30,7 @@ PAGES.append(ROOT / "examples/serving/README.md")
 SLOW = ["README.md"] + [
     f"docs/{name}.md"
     for name in (
-        *("evaluating", "fine_tuning", "first_steps", "from_matterport", "own_data", "predicting"),
+        *("evaluating", "fine_tuning", "first_steps", "from_matterport", "large-images", "own_data"),
         *("serving", "tf_serving_custom_op", "training", "video"),
     )
 ]
@@ -40,6 +40,7 @@ NOT_RUN = {
     r"keras-maskrcnn build-ops": "takes a minute and replaces the op that other tests load",
     r"keras-maskrcnn train --resume": "needs a run that was killed, as tests/cli has one",
     r"python examples/beam_predict.py": "slow to start: tests/export/test_beam.py",
+    r"keras-maskrcnn report runs/": "needs two runs: tests/evaluation/report/test_runs.py",
     r"keras-maskrcnn merge-results found/results-": "joins what Beam would have written",
     r"make ": "each sets an environment up: the target must exist",
     r"pip install ": "fetches packages: name and extras must be those of pyproject.toml",

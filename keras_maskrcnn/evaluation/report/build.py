@@ -139,7 +139,7 @@ def write_report(
         {kind: of_kind.calibration for kind, of_kind in analyses.items()},
         *_images(evaluations[main], analysis, dataset, folder / "pictures"),
     )
-    write_page(_content(numbers, analyses, dataset, main), folder)
+    write_page("page", _content(numbers, analyses, dataset, main), folder)
     return numbers
 
 

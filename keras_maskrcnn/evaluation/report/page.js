@@ -1,59 +1,8 @@
-"use strict";
-const data = JSON.parse(document.getElementById("data").textContent);
 const names = data.class_names;
 const background = names.length;
-const KINDS = {
-  classification: ["#9854e2", "right place, another class"],
-  localization: ["#ff961e", "right class, IoU from 0.1 to 0.5"],
-  both: ["#f668ba", "another class, and IoU from 0.1 to 0.5"],
-  duplicate: ["#327afa", "the object was found by a better detection"],
-  background: ["#eb4048", "nothing is annotated there"],
-  missed: ["#ac6a3a", "an object that nothing found, nor nearly found"],
-};
-const FIGURES = {
-  ap: "AP", ap50: "AP50", ap75: "AP75", ap_small: "AP small", ap_medium: "AP medium", ap_large: "AP large",
-  ar1: "AR 1 detection", ar10: "AR 10 detections", ar: "AR all detections",
-  ar_small: "AR small", ar_medium: "AR medium", ar_large: "AR large",
-};
 const state = {
   kind: data.main, step: 0, chosen: -1, sort: "objects", descending: true, filter: "",
 };
-
-const $ = (id) => document.getElementById(id);
-const percent = (value) => (value === null || Number.isNaN(value) ? "–" : (100 * value).toFixed(1));
-const score = (value) => (value === null ? "–" : value.toFixed(2));
-const sum = (values) => values.reduce((total, value) => total + value, 0);
-
-/** An element: its attributes, then its children, elements or text. */
-function make(tag, attributes = {}, ...children) {
-  const isSvg = ["svg", "path", "line", "circle", "rect", "text"].includes(tag);
-  const element = isSvg
-    ? document.createElementNS("http://www.w3.org/2000/svg", tag)
-    : document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-  element.append(...children.map((child) => (child instanceof Node ? child : String(child))));
-  return element;
-}
-
-function fill(id, ...children) {
-  $(id).replaceChildren(...children);
-}
-
-const row = (head, ...cells) =>
-  make("tr", {}, make("th", { scope: "row" }, head), ...cells.map(cell));
-const cell = (content) => (content instanceof HTMLTableCellElement ? content : make("td", {}, content));
-const headings = (...texts) =>
-  make("thead", {}, make("tr", {}, ...texts.map((text) => make("th", { scope: "col" }, text))));
-
-function bar(share) {
-  const inner = make("i");
-  inner.style.width = `${100 * Math.min(1, Math.max(0, share || 0))}%`;
-  return make("span", { class: "bar" }, inner);
-}
-
-function withBar(value, most = 1) {
-  return make("td", {}, percent(value), bar(value / most));
-}
 
 /** Precision, recall and F1 of these classes together, from a step of the slider up. */
 function atStep(classIds, step) {
@@ -130,31 +79,6 @@ function showClasses() {
   fill("classes", make("thead", {}, make("tr", {}, ...head)), make("tbody", {}, ...rows));
 }
 
-const X = (value) => 36 + 270 * value;
-const Y = (value) => 210 - 200 * value;
-
-/** Axes from 0 to 1 with these parts on them. */
-function chart(xText, ...parts) {
-  const axes = [0, 0.25, 0.5, 0.75, 1].flatMap((at) => [
-    make("path", { class: "axis", d: `M${X(0)} ${Y(at)}H${X(1)}M${X(at)} ${Y(0)}V${Y(1)}` }),
-    make("text", { x: X(0) - 5, y: Y(at) + 4, "text-anchor": "end" }, at),
-    make("text", { x: X(at), y: Y(0) + 15, "text-anchor": "middle" }, at),
-  ]);
-  const label = make("text", { x: X(0.5), y: Y(0) + 31, "text-anchor": "middle" }, xText);
-  return make("svg", { viewBox: "0 0 320 246", role: "img" }, ...axes, label, ...parts);
-}
-
-/** A line through points (x, y), broken where a y is null. */
-function line(className, points) {
-  let pen = "M";
-  const path = points.map(([x, y]) => {
-    const part = y === null ? "" : `${pen}${X(x).toFixed(1)} ${Y(y).toFixed(1)}`;
-    pen = y === null ? "M" : "L";
-    return part;
-  });
-  return make("path", { class: className, d: path.join("") || "M0 0" });
-}
-
 function showCurves() {
   const kind = data.kinds[state.kind];
   const ids = chosenClasses().filter((id) => kind.objects[id] > 0);
@@ -164,12 +88,12 @@ function showCurves() {
   const now = atStep(chosenClasses(), state.step);
   const dot = now.precision === null || now.recall === null ? []
     : [make("circle", { class: "dot", cx: X(now.recall), cy: Y(now.precision), r: 4 })];
-  fill("precision-recall", chart("recall", line("s1", mean.map((y, at) => [at / 100, y])), ...dot));
+  fill("precision-recall", chart("recall", [line("s1", mean.map((y, at) => [at / 100, y])), ...dot]));
   const steps = Array.from({ length: 101 }, (_, step) => [step / 100, atStep(chosenClasses(), step)]);
   const of = (name) => steps.map(([x, values]) => [x, values[name]]);
   const at = X(state.step / 100);
-  fill("by-score", chart("score", line("s3", of("recall")), line("s2", of("precision")), line("s1", of("f1")),
-    make("line", { class: "mark", x1: at, x2: at, y1: Y(0), y2: Y(1) })));
+  fill("by-score", chart("score", [line("s3", of("recall")), line("s2", of("precision")), line("s1", of("f1")),
+    make("line", { class: "mark", x1: at, x2: at, y1: Y(0), y2: Y(1) })]));
 }
 
 function showErrors() {
@@ -179,12 +103,6 @@ function showErrors() {
     row(kindMark(name, colour), withBar(errors[name].cost, most), counts[name][state.step],
       make("td", { class: "text" }, says)));
   fill("errors", headings("kind", "costs AP50", "errors", ""), make("tbody", {}, ...rows));
-}
-
-function kindMark(name, colour, number = "") {
-  const mark = make("span", { class: "kind" }, `${name} ${number}`.trim());
-  mark.style.setProperty("--kind", colour);
-  return mark;
 }
 
 function confusion() {
@@ -197,20 +115,29 @@ function confusion() {
   return matrix;
 }
 
-function showConfusion() {
+/** The cells of the confusion matrix, which is built once: it may have thousands. */
+function makeConfusion() {
   const texts = [...names, "background"];
-  const rows = confusion().map((numbers, annotated) => {
+  const cells = texts.map((annotated) => texts.map((found) => make("td", { title: `${annotated} → ${found}` })));
+  fill("confusion", headings("", ...texts), make("tbody", {}, ...cells.map((of, i) => row(texts[i], ...of))));
+  return cells;
+}
+
+function showConfusion() {
+  state.cells ??= makeConfusion();
+  confusion().forEach((numbers, annotated) => {
     const total = sum(numbers) || 1;
-    const cells = numbers.map((number, found) => {
-      const share = Math.round((70 * number) / total);
-      const td = make("td", { title: `${texts[annotated]} → ${texts[found]}` }, number || "");
+    numbers.forEach((number, found) => {
+      const td = state.cells[annotated][found];
       const colour = annotated === found ? "--s1" : "--s3";
-      td.style.background = `color-mix(in srgb, var(${colour}) ${share}%, var(--ground))`;
-      return td;
+      const share = Math.round((70 * number) / total);
+      const shown = `${number} ${share}`;
+      if (td.dataset.shown === shown) return;
+      td.dataset.shown = shown;
+      td.textContent = number || "";
+      td.style.background = share ? `color-mix(in srgb, var(${colour}) ${share}%, var(--ground))` : "";
     });
-    return row(texts[annotated], ...cells);
   });
-  fill("confusion", headings("", ...texts), make("tbody", {}, ...rows));
 }
 
 function showSizes() {
@@ -236,7 +163,7 @@ function showCalibration() {
     part.append(make("title", {}, `${counts[bin]} detections, ${percent(value)} % right`));
     return part;
   });
-  fill("calibration", chart("score", ...bars, line("mark", [[0, 0], [1, 1]])));
+  fill("calibration", chart("score", [...bars, line("mark", [[0, 0], [1, 1]])]));
 }
 
 function picture(file, caption) {
@@ -294,15 +221,7 @@ function start() {
   $("score").value = state.step;
   $("score").addEventListener("input", (event) => { state.step = Number(event.target.value); showMoving(); });
   $("filter").addEventListener("input", (event) => { state.filter = event.target.value.toLowerCase(); showClasses(); });
-  const dark = matchMedia("(prefers-color-scheme: dark)");
-  let isDark = dark.matches;
-  const paint = () => {
-    document.documentElement.style.colorScheme = isDark ? "dark" : "light";
-    $("theme").textContent = isDark ? "Light" : "Dark";
-  };
-  $("theme").addEventListener("click", () => { isDark = !isDark; paint(); });
-  dark.addEventListener("change", (event) => { isDark = event.matches; paint(); });
-  paint();
+  startTheme();
   showAll();
   showImages();
 }

@@ -1,4 +1,4 @@
-"""The files of a report: `report.json`, and `index.html`, which needs only its pictures."""
+"""The files of a report: its numbers as JSON, and a page that needs only its pictures."""
 
 import json
 import math
@@ -10,25 +10,26 @@ import numpy as np
 HERE = pathlib.Path(__file__).parent
 
 
-def write_page(content: dict[str, Any], folder: pathlib.Path) -> None:
-    """Writes both files.
+def write_page(name: str, content: dict[str, Any], folder: pathlib.Path) -> None:
+    """Writes `report.json` and `index.html`.
 
     Args:
-        content: What the report holds; NaN becomes null.
-        folder: Where they go.
+        name: Of the page, `"page"` or `"runs"`: its HTML and its script lie beside this module.
+        content: What the page shows; NaN becomes null.
+        folder: Where the files go.
     """
     text = json.dumps(plain(content), separators=(",", ":"), allow_nan=False)
     (folder / "report.json").write_text(text + "\n", encoding="utf-8")
-    page = (HERE / "page.html").read_text(encoding="utf-8")
-    parts = {
-        "/* page.css */": (HERE / "page.css").read_text(encoding="utf-8"),
-        "/* page.js */": (HERE / "page.js").read_text(encoding="utf-8"),
-        # In the page, no name of a class can end the script.
-        "/* report.json */": text.replace("<", "\\u003c"),
-    }
-    for place, part in parts.items():
-        page = page.replace(place, part)
+    page = _read(f"{name}.html")
+    for part in ("page.css", "shared.js", f"{name}.js"):
+        page = page.replace(f"/* {part} */", _read(part))
+    # In the page, no name of a class can end the script.
+    page = page.replace("/* report.json */", text.replace("<", "\\u003c"))
     (folder / "index.html").write_text(page, encoding="utf-8")
+
+
+def _read(name):
+    return (HERE / name).read_text(encoding="utf-8")
 
 
 def plain(value: Any) -> Any:

@@ -9,6 +9,8 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.select import Select
 
+from keras_maskrcnn.evaluation.report.runs import compare_runs
+
 pytestmark = pytest.mark.slow
 WIDE, NARROW = (1280, 900), (360, 740)
 
@@ -169,3 +171,31 @@ def test_nothing_is_wider_than_the_window(page, size):
     assert width <= size[0]
     for image in page.find_elements(By.TAG_NAME, "img"):
         assert image.rect["x"] + image.rect["width"] <= size[0]
+
+
+def test_runs_side_by_side(browser, written, tmp_path, content):
+    for name, log in (("one", "epoch,loss,val_mask_ap\n0,4,0.1\n1,2,0.2\n"), ("two", "")):
+        (tmp_path / name / "report").mkdir(parents=True)
+        text = (written[1] / "report.json").read_text()
+        (tmp_path / name / "report/report.json").write_text(text)
+        (tmp_path / name / "log.csv").write_text(log)
+    compare_runs([tmp_path / "one", tmp_path / "two"], tmp_path)
+    resize(browser, NARROW)
+    browser.get((tmp_path / "index.html").as_uri())
+    assert texts(browser, "#legend b") == ["one", "two"]
+    ap = f"{100 * content['figures']['mask_ap']:.1f}"
+    assert texts(browser, "#figures tr:nth-child(3) td") == [ap, ap]
+    # Half of the height, then all of it, over the epochs 1 and 2.
+    path = "#training path.s1"
+    assert (
+        browser.find_element(By.CSS_SELECTOR, path).get_attribute("d") == "M171.0 110.0L306.0 10.0"
+    )
+    Select(browser.find_element(By.ID, "column")).select_by_visible_text("loss")
+    assert (
+        browser.find_element(By.CSS_SELECTOR, path).get_attribute("d") == "M171.0 10.0L306.0 110.0"
+    )
+    click(browser, "#kinds button:first-child")
+    ap = f"{100 * content['figures']['box_ap']:.1f}"
+    assert texts(browser, "#figures tr:nth-child(3) td") == [ap, ap]
+    assert browser.get_log("browser") == []
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= NARROW[0]
