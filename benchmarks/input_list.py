@@ -33,6 +33,7 @@ def make_sides(model, files, saved_model):
     def in_memory(batch_size):
         def run(number):
             photos = list(itertools.islice(itertools.cycle(arrays), number))
+            model.predict_function = None  # traced anew, as lists are and a process is
             model.predict(photos, batch_size=batch_size, verbose=0)
 
         return run
@@ -59,7 +60,7 @@ def beam_handler(model, files):
     from keras_maskrcnn.export.beam import ServeBytes
 
     with tempfile.TemporaryDirectory() as folder:
-        model.export(pathlib.Path(folder) / "1", verbose=False)
+        model.export(pathlib.Path(folder) / "1", roi_align="custom", verbose=False)
         handler = ServeBytes(str(pathlib.Path(folder) / "1"))
         served = handler.load_model()
 

@@ -139,9 +139,11 @@ def _entries(model, numbered, batch_size, score_threshold):
             picture.found = None
         return picture
 
+    window = WINDOW * batch_size
     with concurrent.futures.ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
-        pictures = _ahead(pool, read, numbered, batch_size)
-        yield from _ahead(pool, encode, _detect(model, pictures, batch_size), batch_size)
+        # A whole window, which is read while the model looks at the one before.
+        pictures = _ahead(pool, read, numbered, window)
+        yield from _ahead(pool, encode, _detect(model, pictures, batch_size), window)
 
 
 def _tiled_entries(model, numbered, batch_size, score_threshold, **tiles):
@@ -156,12 +158,12 @@ def _tiled_entries(model, numbered, batch_size, score_threshold, **tiles):
         yield picture
 
 
-def _ahead(pool, function, items, batch_size):
-    """`pool.map` that takes an item only when it is soon needed."""
+def _ahead(pool, function, items, number):
+    """`pool.map` that takes no more than so many items before their results are asked for."""
     waiting = collections.deque()
     for item in items:
         waiting.append(pool.submit(function, item))
-        if len(waiting) > 2 * batch_size + pool._max_workers:
+        if len(waiting) > number:
             yield waiting.popleft().result()
     while waiting:
         yield waiting.popleft().result()
