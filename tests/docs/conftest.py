@@ -88,6 +88,8 @@ def write_data(folder):
     with VideoWriter(folder / "in.mp4", fps=25) as writer:
         for i in range(6):
             writer.write(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), i / 25)
+    field = cv2.copyMakeBorder(picture, 600, 436, 800, 536, cv2.BORDER_REPLICATE)
+    cv2.imwrite(str(folder / "field.tif"), field)
     (folder / "files.txt").write_text("a.jpg\nb.png\nphotos/000001.jpg\n")
     for name, annotated in (("train", "annotated"), ("val", "annotated_val")):
         dataset = km.data.CocoDataset(folder / f"{name}.json", folder / "images")

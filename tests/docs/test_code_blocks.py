@@ -31,7 +31,7 @@ SLOW = ["README.md"] + [
     f"docs/{name}.md"
     for name in (
         *("evaluating", "fine_tuning", "first_steps", "from_matterport", "large-images", "own_data"),
-        *("serving", "tf_serving_custom_op", "training", "video"),
+        *("predicting", "serving", "tf_serving_custom_op", "training", "video"),
     )
 ]
 # What is checked by less than running, and why. A shell line: its arguments must be those that the
