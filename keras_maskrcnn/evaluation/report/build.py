@@ -30,7 +30,7 @@ from keras_maskrcnn.evaluation.report.pictures import Painter, picture_facts
 MOST_IMAGES, MOST_DOUBTFUL = 12, 24
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report:
     """The numbers of a report, as `report` gives them.
 
@@ -65,6 +65,10 @@ class Report:
     calibration: dict[str, Calibration]
     worst_images: list[dict[str, Any]] = field(default_factory=list)
     doubtful: list[dict[str, Any]] = field(default_factory=list)
+
+    def __repr__(self) -> str:
+        aps = [f"{kind} AP {100 * self.figures[f'{kind}_ap']:.1f}" for kind in self.errors]
+        return f"<Report on {len(self.class_names)} classes: {', '.join(aps)}>"
 
 
 def report(
@@ -123,6 +127,7 @@ def write_report(
         The numbers.
     """
     folder = prepare_folder(folder)
+    evaluations = {kind: evaluations[kind] for kind in ("box", "mask") if kind in evaluations}
     analyses = {
         kind: analyse(evaluation, dataset.category_ids) for kind, evaluation in evaluations.items()
     }
@@ -157,7 +162,7 @@ def prepare_folder(folder: str | os.PathLike) -> pathlib.Path:
 
 
 def _figures(evaluations, analyses):
-    values = figures(dict(evaluations))
+    values = figures(evaluations)
     for kind, evaluation in evaluations.items():
         more = {**recalls(analyses[kind]), **recalls_by_area(evaluation)}
         values |= {f"{kind}_{name}": value for name, value in more.items()}

@@ -174,7 +174,9 @@ function picture(file, caption) {
 function showImages() {
   const best = data.kinds[data.main].score;
   $("worst-says").textContent = data.worst_images.length
-    ? `Errors of ${data.main === "mask" ? "masks" : "boxes"} from score ${score(best)} up, which serves best for all classes together. Green is right.`
+    ? best === null
+      ? "No detection is right at any score."
+      : `Errors of ${data.main === "mask" ? "masks" : "boxes"} from score ${score(best)} up, which serves best for all classes together. Green is right.`
     : "None has any.";
   fill("worst", ...data.worst_images.map((image) => {
     const marks = Object.entries(image.errors).filter(([, number]) => number)

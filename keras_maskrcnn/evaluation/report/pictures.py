@@ -1,11 +1,12 @@
 """Pictures for the report: what is annotated beside what was found, errors marked by their kind."""
 
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import cv2
 import numpy as np
+from pycocotools.cocoeval import COCOeval
 
 from keras_maskrcnn.data.drawing import draw_instances
 from keras_maskrcnn.data.records import Record, load_image
@@ -29,13 +30,20 @@ class Painter:
         records: The record of each image id that is drawn.
     """
 
-    def __init__(self, folder, evaluation, analysis: Analysis, class_names, records):
-        self.folder = pathlib.Path(folder)
+    def __init__(
+        self,
+        folder: pathlib.Path,
+        evaluation: COCOeval,
+        analysis: Analysis,
+        class_names: Sequence[str],
+        records: Mapping[int | str, Record],
+    ):
+        self.folder = folder
         self.found, self.true = evaluation.cocoDt, evaluation.cocoGt
         self.masks = evaluation.params.iouType == "segm"
         self.analysis = analysis
         self.class_names = class_names
-        self.records: Mapping[int | str, Record] = records
+        self.records = records
 
     def whole(self, position: int, name: str) -> dict[str, str]:
         """Draws an image twice, `annotated` and `found`; gives the files' names.

@@ -28,6 +28,11 @@ def test_figures_are_those_of_evaluate(written, synthetic, stand_in):
         assert np.mean(of_classes) == pytest.approx(report.figures[name])
 
 
+def test_repr_is_short(written):
+    box, mask = (100 * written[0].figures[name] for name in ("box_ap", "mask_ap"))
+    assert repr(written[0]) == f"<Report on 3 classes: box AP {box:.1f}, mask AP {mask:.1f}>"
+
+
 def test_the_errors_are_those_of_the_model(written, synthetic):
     report, _ = written
     instances = [record.instances for record in synthetic.records]

@@ -282,3 +282,5 @@ def test_nothing_found_and_nothing_annotated(evaluated):
     assert nothing_there.errors["background"].count == 6
     assert math.isnan(class_figures(nothing_there, 0)["ap"])
     assert by_object_number(nothing_there) == []
+    assert for_page(nothing_found)["confusions"].tolist() == []
+    assert for_page(nothing_there)["error_counts"]["background"][0] == 6
