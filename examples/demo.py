@@ -65,7 +65,8 @@ def main() -> None:
     with timed(durations, "fine-tune"):
         model = fine_tune(train, monitor)
     with timed(durations, "evaluate"):
-        results = km.evaluate(model, val, batch_size=BATCH_SIZE, verbose=1)
+        numbers = km.report(model, val, FOLDER / "report", batch_size=BATCH_SIZE, verbose=1)
+        results = numbers.figures
         write_results(results, FOLDER / "results.json")
     with timed(durations, "draw"):
         draw_predictions(model, val, FOLDER / "pictures")
@@ -222,6 +223,7 @@ def report(results: dict[str, float], found: int, durations: dict[str, float]) -
         ("m.keras", "the model, for keras.models.load_model"),
         ("preset/", "the model for others, for MaskRCNN.from_preset"),
         ("saved_model/", "its export, for TensorFlow Serving"),
+        ("report/", "what it does well and what not: open index.html in a browser"),
         ("results.json", "COCO's figures"),
         ("log.csv", "the losses"),
         ("data/", "the pictures and their COCO annotations"),

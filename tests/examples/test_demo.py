@@ -55,6 +55,7 @@ def test_the_whole_way(demo, tmp_path, monkeypatch, capsys):
     assert cv2.imread(str(folder / "known/grid.png")).shape == (392, 3 * 776, 3)
     assert len(list((folder / "pictures").glob("[0-9]*.png"))) == 3
     assert json.loads((folder / "results.json").read_text()).keys() >= {"box_ap", "mask_ap"}
+    assert (folder / "report/index.html").is_file()
     with open(folder / "log.csv") as file:
         assert {"val_box_ap", "mask_loss"} <= next(csv.DictReader(file)).keys()
     model = keras.models.load_model(folder / "m.keras")
