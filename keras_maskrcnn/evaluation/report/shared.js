@@ -16,7 +16,8 @@ const KINDS = {
 
 const $ = (id) => document.getElementById(id);
 const percent = (value) => (value === null || Number.isNaN(value) ? "–" : (100 * value).toFixed(1));
-const score = (value) => (value === null ? "–" : value.toFixed(2));
+// Rounded down, so that what has the score is not below what is shown.
+const score = (value) => (value === null ? "–" : (Math.floor(100 * value + 1e-6) / 100).toFixed(2));
 const sum = (values) => values.reduce((total, value) => total + value, 0);
 
 /** An element: its attributes, then its children, elements or text. */
