@@ -47,7 +47,7 @@ class Report:
         score: From which detections are best taken, of all classes together, by F1.
         confusion: (classes + 1, classes + 1) int: a row for what is annotated, a column for what
             was found with at least `score`, the last ones for background. Of masks if there are.
-        errors: By `"box"` and `"mask"`, and TIDE's kinds: `count`, and `cost` in AP50.
+        errors: By `"box"` and `"mask"`, and TIDE's kinds: `number`, and `cost` in AP50.
         by_objects: By `"box"` and `"mask"`, AP in images with few and with many objects.
         calibration: By `"box"` and `"mask"`.
         worst_images: The images with most errors, the worst first, with the `number` of them and

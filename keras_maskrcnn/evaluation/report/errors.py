@@ -75,7 +75,7 @@ def _kind(own, other):
 class ErrorCost(NamedTuple):
     """How many errors of a kind there are, and the AP50 that would be gained without them."""
 
-    count: int
+    number: int
     cost: float
 
 

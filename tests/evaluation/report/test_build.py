@@ -41,9 +41,9 @@ def test_the_errors_are_those_of_the_model(written, synthetic):
     assert report.per_class["ring"]["images"] == sum(
         any(one.class_id == synthetic.class_names.index("ring") for one in of) for of in instances
     )
-    assert report.errors["box"]["background"].count == len(instances)
-    assert report.errors["box"]["missed"].count == len(instances)
-    assert report.errors["box"]["classification"].count == len(instances) // 2
+    assert report.errors["box"]["background"].number == len(instances)
+    assert report.errors["box"]["missed"].number == len(instances)
+    assert report.errors["box"]["classification"].number == len(instances) // 2
     annotated = [row["objects"] for row in report.per_class.values()]
     np.testing.assert_array_equal(report.confusion[:-1].sum(axis=1), annotated)
     right = np.trace(report.confusion[:-1, :-1])

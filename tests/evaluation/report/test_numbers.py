@@ -157,7 +157,7 @@ def test_only_the_best_repair_of_an_object_counts(evaluated):
         ]
     ]
     analysis = analyse(evaluated(objects, found)["box"], CATEGORIES)
-    assert analysis.errors["localization"].count == 3
+    assert analysis.errors["localization"].number == 3
     now = precision_at_recalls(np.array([0.9, 0.8]), np.array([True, False]), 2).mean()
     assert analysis.errors["localization"].cost == pytest.approx(1 - now)
 
@@ -273,13 +273,13 @@ def test_what_is_not_annotated_is_doubtful(evaluated):
 def test_nothing_found_and_nothing_annotated(evaluated):
     nothing_found = analyse(evaluated(OBJECTS, [[], []])["mask"], CATEGORIES)
     assert math.isnan(nothing_found.score)
-    assert nothing_found.errors["missed"].count == 6
+    assert nothing_found.errors["missed"].number == 6
     assert nothing_found.errors["background"].cost == 0
     assert class_figures(nothing_found, 0)["ap"] == 0
     assert error_numbers(nothing_found)[:, -1].tolist() == [4, 2]
     nothing_there = analyse(evaluated([[], []], FOUND)["box"], CATEGORIES)
     assert all(math.isnan(cost.cost) for cost in nothing_there.errors.values())
-    assert nothing_there.errors["background"].count == 6
+    assert nothing_there.errors["background"].number == 6
     assert math.isnan(class_figures(nothing_there, 0)["ap"])
     assert by_object_number(nothing_there) == []
     assert for_page(nothing_found)["confusions"].tolist() == []
