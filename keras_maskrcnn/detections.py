@@ -167,7 +167,9 @@ class Detections:
     def save(
         self, path: str | os.PathLike, image: np.ndarray | str | os.PathLike | None = None
     ) -> None:
-        """Writes a picture (`.png`, `.jpg`), COCO results (`.json`) or the arrays (`.npz`).
+        """Writes a picture, COCO results, the arrays, or annotations to correct by hand.
+
+        The ending says which: `.png` or `.jpg`, `.json`, `.npz`, `.labelme.json`.
 
         In COCO results the file's name without its ending is the image's id; `to_coco` takes
         another. `numpy.load` reads the arrays by the names of the attributes; `mask_runs` are there
@@ -175,26 +177,23 @@ class Detections:
 
         Args:
             path: Where to; the ending decides what is written.
-            image: What to draw on, as for `plot`.
+            image: What to draw on, as for `plot`. LabelMe's file names the image: its path, or the
+                one picture beside the file, `a.jpg` beside `a.labelme.json`.
 
         Raises:
-            ValueError: The ending is none of these.
+            ValueError: The ending is none of these, or LabelMe's file has no image to name.
             OSError: The file cannot be written there.
         """
         path = pathlib.Path(path)
         ending = path.suffix.lower()
-        if ending == ".json":
+        if path.name.lower().endswith(".labelme.json"):
+            from keras_maskrcnn.prediction.annotations import save_labelme
+
+            save_labelme(self, path, image)
+        elif ending == ".json":
             path.write_text(json.dumps(self.to_coco(path.stem)), encoding="utf-8")
         elif ending == ".npz":
-            arrays = {"boxes": self.boxes, "scores": self.scores, "class_ids": self.class_ids}
-            if self.box_masks is not None:
-                arrays["box_masks"] = self.box_masks
-            if self.track_ids is not None:
-                arrays["track_ids"] = self.track_ids
-            if self.mask_runs is not None:
-                arrays["mask_runs"] = np.concatenate([np.zeros((0, 3), np.int32), *self.mask_runs])
-                arrays["mask_run_counts"] = [len(runs) for runs in self.mask_runs]
-            np.savez_compressed(path, image_size=self.image_size, **arrays)
+            np.savez_compressed(path, **self._arrays())
         elif ending in (".png", ".jpg", ".jpeg"):
             picture = cv2.cvtColor(self.plot(image), cv2.COLOR_RGB2BGR)
             if not path.parent.is_dir() or not cv2.imwrite(str(path), picture):
@@ -278,6 +277,14 @@ class Detections:
         if self.mask_runs is None:
             return runs_rle(runs_of(*self.mask_part(index)), *self.image_size)
         return runs_rle(self.mask_runs[index], *self.image_size)
+
+    def _arrays(self):
+        names = ("boxes", "scores", "class_ids", "box_masks", "track_ids", "image_size")
+        arrays = {name: getattr(self, name) for name in names}
+        if self.mask_runs is not None:
+            arrays["mask_runs"] = np.concatenate([np.zeros((0, 3), np.int32), *self.mask_runs])
+            arrays["mask_run_counts"] = [len(runs) for runs in self.mask_runs]
+        return {name: value for name, value in arrays.items() if value is not None}
 
     def _pixels(self, image):
         if image is None:

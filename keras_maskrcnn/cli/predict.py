@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from keras_maskrcnn.cli import options
 from keras_maskrcnn.cli.loading import load_model
+from keras_maskrcnn.cli.predict_annotations import FORMATS, predict_annotations
 from keras_maskrcnn.cli.predict_video import free_name, is_video, predict_videos
 from keras_maskrcnn.config import FIELDS_AFTER_TRAINING
 
@@ -22,6 +23,8 @@ examples:
   keras-maskrcnn predict --model mask_rcnn_resnet50_fpn_3x_coco photo.jpg
   keras-maskrcnn predict --model m.keras --tile-size 1024 --batch-size 4 large.png
   keras-maskrcnn predict --model m.keras --track --batch-size 4 in.mp4
+  # to be corrected in LabelMe
+  keras-maskrcnn predict --model m.keras --as labelme --output to_correct/ photos/
   # millions of files; the same line again goes on with a run that was killed
   keras-maskrcnn predict --model m.keras --input-list files.txt --output results.json
   # the third of sixteen machines
@@ -80,6 +83,13 @@ def add_verbs(verbs) -> None:
         action="store_true",
         help="follow the objects of a video: each has a number that lasts",
     )
+    parser.add_argument(
+        "--as",
+        dest="annotations",
+        choices=FORMATS,
+        help="write the objects as annotations that tools open, for people to correct, beside "
+        "copies of the pictures; --output is a new folder",
+    )
     options.add_tiles(parser)
     _add_list_options(parser)
     options.add_fields(parser, FIELDS_AFTER_TRAINING, defaults=None)
@@ -131,6 +141,10 @@ def predict(args: argparse.Namespace) -> int:
     options.given_tiles(args)
     if args.track and not any(map(is_video, args.images)):
         raise ValueError("--track is for videos: it follows objects from frame to frame.")
+    if args.annotations:
+        if args.input_list or any(map(is_video, args.images)):
+            raise ValueError("--as is for pictures and folders of them, not for videos and lists.")
+        return predict_annotations(args, _pictures(args.images))
     if args.input_list:
         _check_list(args)
         return _predict_list(args, load_model(args))

@@ -4,6 +4,7 @@ import json
 import pathlib
 import shutil
 
+import keras_maskrcnn as km
 from keras_maskrcnn.cli import parser
 from keras_maskrcnn.cli.main import main
 from keras_maskrcnn.config import FIELDS_AFTER_TRAINING
@@ -31,6 +32,20 @@ def test_predict_keeps_pictures_of_one_name_apart(run, data, tmp_path):
     options = ["--model", str(run / "best.keras"), "--output", str(tmp_path / "out")]
     assert main(["predict", images, str(tmp_path / "copy"), *options]) == 0
     assert len(list((tmp_path / "out").glob("*.png"))) == 6
+
+
+def test_annotations_to_correct(run, data, tmp_path, capsys, error_of):
+    _, images = data["val"]
+    options = ["--score-threshold", "0", "--box-score-threshold", "0"]
+    command = ["predict", "--run", str(run), images, *options, "--as", "yolo"]
+    assert main([*command, "--output", str(tmp_path / "out")]) == 0
+    said = capsys.readouterr().out
+    dataset = km.data.open_dataset(tmp_path / "out")
+    objects = sum(len(record.instances) for record in dataset.records)
+    assert f"{objects} objects in 3 of 3 pictures as yolo" in said
+    assert objects > 0
+    assert "choose another folder" in error_of([*command, "--output", str(tmp_path / "out")])
+    assert "not for videos and lists" in error_of([*command, "--input-list", images])
 
 
 def test_only_what_can_change_after_training_is_an_option(error_of):

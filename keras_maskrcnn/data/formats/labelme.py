@@ -13,7 +13,7 @@ import json
 import os
 import pathlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import PIL.Image
@@ -37,7 +37,7 @@ from keras_maskrcnn.data.formats.shared.placing import (
 from keras_maskrcnn.data.formats.shared.values import class_name, coordinates, pixels
 from keras_maskrcnn.data.images import encoded_image_size, image_size
 from keras_maskrcnn.data.outlines import ellipse_polygon, rectangle_polygon
-from keras_maskrcnn.data.records import AnnotatedImages, Contents, Problem
+from keras_maskrcnn.data.records import AnnotatedImages, Contents, Problem, Record
 
 NAME = "labelme"
 KEYS = ("shapes", "imagePath", "imageData")
@@ -113,26 +113,45 @@ def write(dataset: AnnotatedImages, folder: pathlib.Path, link_images: bool) -> 
     check_class_names(dataset.class_names, "LabelMe's files", NO_CLASSES)
     losses: Counter = Counter()
     for record, name in place_images(dataset.records, folder, link_images):
-        shapes = []
-        for number, instance in without_crowds(record, losses):
-            parts = _shapes(instance, record, losses)
-            for part in parts:
-                part["label"] = dataset.class_names[instance.class_id]
-                part["group_id"] = number if len(parts) > 1 else None
-                part["flags"] = {}
-            shapes += parts
-        content = {
-            "version": "5.5.0",  # of LabelMe: the first with masks and descriptions is 5.3
-            "flags": {},
-            "shapes": shapes,
-            "imagePath": name,
-            "imageData": None,
-            "imageHeight": record.height,
-            "imageWidth": record.width,
-        }
         path = (folder / name).with_suffix(".json")
-        path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        write_file(path, record, name, dataset.class_names, losses)
     return +losses
+
+
+def write_file(
+    path: pathlib.Path,
+    record: Record,
+    image_path: str,
+    class_names: Sequence[str] | Mapping[int, str],
+    losses: Counter,
+) -> None:
+    """Writes the JSON file of one image.
+
+    Args:
+        path: Of the file.
+        record: The image and its objects.
+        image_path: Of the image, as seen from the file's folder.
+        class_names: The name of each class id.
+        losses: Counts what the file cannot hold.
+    """
+    shapes = []
+    for number, instance in without_crowds(record, losses):
+        parts = _shapes(instance, record, losses)
+        for part in parts:
+            part["label"] = class_names[instance.class_id]
+            part["group_id"] = number if len(parts) > 1 else None
+            part["flags"] = {}
+        shapes += parts
+    content = {
+        "version": "5.5.0",  # of LabelMe: the first with masks and descriptions is 5.3
+        "flags": {},
+        "shapes": shapes,
+        "imagePath": image_path,
+        "imageData": None,
+        "imageHeight": record.height,
+        "imageWidth": record.width,
+    }
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def _json_files(folder):
