@@ -56,12 +56,12 @@ $(INSTALLED): pyproject.toml setup.py $(wildcard custom_ops/roi_align/*)
 	  { echo "$(PYTHON) lacks venv: install it (Debian, Ubuntu: apt-get install python3-venv)" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	@echo "installing the package and its requirements into $(VENV): a minute or two of downloads"
-	$(BIN)/python -m pip install --quiet --editable .
+	$(BIN)/python -m pip install --quiet --no-compile --editable .
 	@touch $@
 
 # The name, not the folder: the package is installed, and not built once more.
 $(READY): $(INSTALLED)
-	$(BIN)/python -m pip install --quiet "maskrcnn-keras[dev]"
+	$(BIN)/python -m pip install --quiet --no-compile "maskrcnn-keras[dev]"
 	@touch $@
 
 clean:
