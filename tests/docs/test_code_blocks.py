@@ -30,7 +30,14 @@ PAGES.append(ROOT / "examples/serving/README.md")
 SLOW = ["README.md"] + [
     f"docs/{name}.md"
     for name in (
-        *("evaluating", "fine_tuning", "first_steps", "from_matterport", "large-images", "own_data"),
+        *(
+            "evaluating",
+            "fine_tuning",
+            "first_steps",
+            "from_matterport",
+            "large-images",
+            "own_data",
+        ),
         *("predicting", "serving", "tf_serving_custom_op", "training", "video"),
     )
 ]
