@@ -34,8 +34,9 @@ class ConvNorm(keras.layers.Layer):
         padding: `"VALID"` for none.
 
     Example:
-        >>> ConvNorm(8, 3, strides=2, norm="group_norm", activation="relu")
-        <ConvNorm name=conv_norm, built=False>
+        >>> conv = ConvNorm(64, 3, strides=2, norm="group_norm", activation="relu")
+        >>> conv(tf.zeros((1, 8, 8, 3))).shape
+        TensorShape([1, 4, 4, 64])
     """
 
     def __init__(

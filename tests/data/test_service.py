@@ -93,7 +93,8 @@ def test_an_order_is_not_to_be_had(stored, config):
 @pytest.mark.parametrize("style", ["detectron2", "torchvision"])
 def test_element_is_nearly_that_of_the_pipeline(photos, stored, config, sides, most, style):
     config = config.replace(image_min_size=sides[0], image_max_size=sides[1], resize_style=style)
-    reader = _Reader(photos, ListedItems(photos.records), config, False, None)
+    items = ListedItems(photos.records)
+    reader = _Reader(photos, items, config, training=False, augmentation=None, crop_size=None)
     flips = 0
     for i, ((serialized, _), _) in zip(range(8), stored.items(None), strict=False):
         element = stock_element(serialized, tf.constant([i, 1]), config, None)
