@@ -16,6 +16,8 @@ JPEG = b"\xff\xd8"
 # of START_OF_SCAN. Among the pixels FF stands before 00 or a restart marker, D0 to D7, only.
 JPEG_MARKER = re.compile(rb"\xff[\xc0-\xcf\xd8-\xfe]")
 START_OF_IMAGE, END_OF_IMAGE = 0xD8, 0xD9
+# A PNG is a list of chunks from here on, each with a length, a name, its content and a checksum.
+PNG_CHUNKS = 8
 
 
 def read_image(path: str | os.PathLike) -> np.ndarray:
@@ -124,7 +126,7 @@ def _header_size(file, where):
     try:
         with PIL.Image.open(file) as picture:
             width, height = _stored_size(picture)
-            turned = picture.getexif().get(PIL.ExifTags.Base.Orientation, 1) >= 5
+            turned = _orientation(picture) >= 5
     except FileNotFoundError:
         raise
     except PIL.UnidentifiedImageError as error:  # whose text is the file's name again
@@ -132,6 +134,30 @@ def _header_size(file, where):
     except (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError) as error:
         raise ValueError(f"{where}: not an image, or a broken one: {error}") from error
     return (width, height) if turned else (height, width)
+
+
+def _orientation(picture):
+    """The EXIF orientation, 1 to 8, that OpenCV follows.
+
+    Of a PNG without any Pillow would decode all pixels to see, and take that of a text.
+    """
+    if picture.format == "PNG" and not _has_exif(picture.fp):
+        return 1
+    return picture.getexif().get(PIL.ExifTags.Base.Orientation, 1)
+
+
+def _has_exif(png):
+    """Whether a PNG has a chunk of EXIF data; the file is left where it was."""
+    position = png.tell()
+    png.seek(PNG_CHUNKS)
+    try:
+        while len(head := png.read(8)) == 8:
+            if head[4:] == b"eXIf":
+                return True
+            png.seek(int.from_bytes(head[:4], "big") + 4, os.SEEK_CUR)
+        return False
+    finally:
+        png.seek(position)
 
 
 def _stored_size(picture):

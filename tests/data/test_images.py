@@ -1,10 +1,13 @@
 import io
 import struct
+import tracemalloc
+import zlib
 
 import cv2
 import numpy as np
 import PIL.ExifTags
 import PIL.Image
+import PIL.PngImagePlugin
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -232,3 +235,28 @@ def test_jpeg_that_is_cut_off_is_refused_whatever_stands_in_the_rest(picture, ki
     jpeg = JPEGS[kind](cv2.resize(picture, (600, 400)))
     with pytest.raises(ValueError, match=r"cut.jpg: .* truncated"):
         decode_image(jpeg[: int(len(jpeg) * share)] + rest, "cut.jpg")
+
+
+def test_the_size_of_a_png_is_read_without_its_pixels(tmp_path):
+    """The header claims 81 million of them, and there is none."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", 9_000, 9_000, 8, 2, 0, 0, 0)
+    chunk = struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunk + bytes(4) + b"IDAT" + bytes(99))
+    tracemalloc.start()
+    try:
+        assert image_size(tmp_path / "a.png") == (9_000, 9_000)
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
+
+
+def test_exif_in_a_text_of_a_png_turns_neither_the_picture_nor_its_size(tmp_path, picture):
+    exif = PIL.Image.Exif()
+    exif[PIL.ExifTags.Base.Orientation] = 6
+    block = b"Exif\0\0" + exif.tobytes().removeprefix(b"Exif\0\0")
+    text = PIL.PngImagePlugin.PngInfo()
+    text.add_text("Raw profile type exif", f"\nexif\n{len(block):8}\n{block.hex()}\n")
+    PIL.Image.fromarray(picture).save(tmp_path / "a.png", pnginfo=text)
+    with PIL.Image.open(tmp_path / "a.png") as opened:
+        assert opened.getexif()[PIL.ExifTags.Base.Orientation] == 6
+    assert image_size(tmp_path / "a.png") == read_image(tmp_path / "a.png").shape[:2]

@@ -37,9 +37,7 @@ from keras_maskrcnn.data.masks import broken_masks, decode_mask, rasterize
 from keras_maskrcnn.data.records import load_image
 
 MODULES = {module.NAME: module for module in FORMATS}
-# Of the processor and of memory: far above what a read needs, but of a picture that claims so many
-# pixels as Pillow still takes, 179 million.
-SECONDS, MEGABYTES = 20, 1000
+SECONDS, MEGABYTES = 20, 300  # of the processor and of memory: far above what a read needs
 
 # The files of each format that are changed, and what is opened.
 FILES = {
