@@ -5,7 +5,7 @@ import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import keras_maskrcnn as km
@@ -281,6 +281,7 @@ def test_colours_of_a_grey_picture_stay_grey(element):
     ),
     st.booleans(),
 )
+@example((256, 28588), {"crop": 0.1}, {}, True)  # of a large object a pixel and a half is left
 @settings(max_examples=60, deadline=None)
 def test_what_always_holds(seed, options, size, with_masks):
     element = make_element(full_masks())
