@@ -10,11 +10,11 @@ from collections.abc import Iterator
 
 from keras_maskrcnn.cli import options
 from keras_maskrcnn.cli.loading import load_model
+from keras_maskrcnn.cli.pictures import PICTURES, find_in_files, picture_files, say_failures
 from keras_maskrcnn.cli.predict_annotations import FORMATS, predict_annotations
 from keras_maskrcnn.cli.predict_video import free_name, is_video, predict_videos
 from keras_maskrcnn.config import FIELDS_AFTER_TRAINING
 
-PICTURES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 MOST_DRAWN = 2**27  # pixels of a picture that is drawn: it is in memory at once
 EXAMPLES = """\
 examples:
@@ -59,6 +59,24 @@ def add_verbs(verbs) -> None:
         examples=EXAMPLES,
     )
     options.add_model(parser)
+    _add_picture_options(parser)
+    options.add_tiles(parser)
+    _add_list_options(parser)
+    options.add_fields(parser, FIELDS_AFTER_TRAINING, defaults=None)
+
+    parser = options.add_verb(
+        verbs,
+        "merge-results",
+        merge_results,
+        usage="RESULTS... --output FILE",
+        summary="Join the results of the shards of a long list into one file.",
+        examples=MERGE_EXAMPLES,
+    )
+    parser.add_argument("results", metavar="RESULTS", nargs="+", help="what the shards wrote")
+    parser.add_argument("--output", metavar="FILE", required=True)
+
+
+def _add_picture_options(parser):
     parser.add_argument(
         "images",
         metavar="PICTURE|VIDEO",
@@ -90,20 +108,6 @@ def add_verbs(verbs) -> None:
         help="write the objects as annotations that tools open, for people to correct, beside "
         "copies of the pictures; --output is a new folder",
     )
-    options.add_tiles(parser)
-    _add_list_options(parser)
-    options.add_fields(parser, FIELDS_AFTER_TRAINING, defaults=None)
-
-    parser = options.add_verb(
-        verbs,
-        "merge-results",
-        merge_results,
-        usage="RESULTS... --output FILE",
-        summary="Join the results of the shards of a long list into one file.",
-        examples=MERGE_EXAMPLES,
-    )
-    parser.add_argument("results", metavar="RESULTS", nargs="+", help="what the shards wrote")
-    parser.add_argument("--output", metavar="FILE", required=True)
 
 
 def _add_list_options(parser):
@@ -144,41 +148,30 @@ def predict(args: argparse.Namespace) -> int:
     if args.annotations:
         if args.input_list or any(map(is_video, args.images)):
             raise ValueError("--as is for pictures and folders of them, not for videos and lists.")
-        return predict_annotations(args, _pictures(args.images))
+        return predict_annotations(args, picture_files(args.images))
     if args.input_list:
         _check_list(args)
         return _predict_list(args, load_model(args))
     if any(map(is_video, args.images)):
         return predict_videos(args)
-    return _predict_pictures(args, _pictures(args.images), load_model(args))
+    return _predict_pictures(args, picture_files(args.images), load_model(args))
 
 
 def _predict_pictures(args, files, model):
-    from rich.progress import track
-
     output = pathlib.Path(args.output or "predictions")
     output.mkdir(parents=True, exist_ok=True)
     results, failures, drawn = [], [], set()
-    tiles = options.given_tiles(args)
-    for image_id, file in enumerate(track(files, "predict", disable=not sys.stderr.isatty()), 1):
-        try:
-            found = model.predict([str(file)], args.batch_size, verbose=0, **tiles)[0]
-            found = found[found.scores >= args.score_threshold]
-            if math.prod(found.image_size) <= MOST_DRAWN:
-                found.save(output / f"{free_name(file.stem, drawn)}.png", str(file))
-            else:
-                print(f"keras-maskrcnn: not drawn, for its size: {file}", file=sys.stderr)
-        except (ValueError, OSError) as error:
-            failures.append(f"{file}: {' '.join(str(error).split())}")
-            continue
+    for image_id, file, found in find_in_files(model, files, args, failures):
+        if math.prod(found.image_size) <= MOST_DRAWN:
+            found.save(output / f"{free_name(file.stem, drawn)}.png", str(file))
+        else:
+            print(f"keras-maskrcnn: not drawn, for its size: {file}", file=sys.stderr)
         for name, entry in zip(found.class_names, found.to_coco(image_id), strict=True):
             results.append({**entry, "category_name": name, "file_name": str(file)})
     (output / "results.json").write_text(json.dumps(results) + "\n", encoding="utf-8")
     done = len(files) - len(failures)
     print(f"{len(results)} objects in {done} of {len(files)} pictures: {output}/")
-    for failure in failures:
-        print(f"keras-maskrcnn: passed over {failure}", file=sys.stderr)
-    return 1 if failures else 0
+    return say_failures(failures)
 
 
 def _predict_list(args, model):
@@ -267,20 +260,6 @@ def _progress_bar(console):
         console=console,
         disable=not sys.stderr.isatty(),
     )
-
-
-def _pictures(names):
-    """The files named, folders replaced by the pictures in them."""
-    if not names:
-        raise ValueError("Give pictures, folders of pictures, or a list with --input-list.")
-    files = []
-    for path in map(pathlib.Path, names):
-        inside = sorted(path.iterdir()) if path.is_dir() else [path]
-        found = [file for file in inside if file == path or file.suffix.lower() in PICTURES]
-        if not found:
-            raise ValueError(f"Folder {path} holds no pictures ({' '.join(PICTURES)}).")
-        files += found
-    return files
 
 
 def shard(text: str) -> tuple[int, int]:

@@ -44,7 +44,7 @@ def test_annotations_to_correct(run, data, tmp_path, capsys, error_of):
     objects = sum(len(record.instances) for record in dataset.records)
     assert f"{objects} objects in 3 of 3 pictures as yolo" in said
     assert objects > 0
-    assert "choose another folder" in error_of([*command, "--output", str(tmp_path / "out")])
+    assert "choose another --output" in error_of([*command, "--output", str(tmp_path / "out")])
     assert "not for videos and lists" in error_of([*command, "--input-list", images])
 
 
