@@ -123,7 +123,7 @@ def test_convert_takes_a_class_attribute(tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_train_on_one_format_and_evaluate_on_another(shapes, tmp_path):
+def test_train_on_one_format_and_evaluate_on_another(shapes, tmp_path, eagerly):
     for target in ("labelme", "voc"):
         km.data.convert(shapes, target, tmp_path / target)
     run, voc = str(tmp_path / "run"), str(tmp_path / "voc/ImageSets/Segmentation/all.txt")
