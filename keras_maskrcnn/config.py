@@ -74,6 +74,7 @@ FIELDS_AFTER_TRAINING = (
     "rpn_min_size",
     "rpn_nms_threshold",
     "box_score_threshold",
+    "class_score_thresholds",
     "box_min_size",
     "box_nms_threshold",
     "box_detections_per_image",
@@ -140,6 +141,9 @@ class MaskRCNNConfig:
         box_head_units: Widths of the box head's fully connected layers after them. With none, as
             in C4, the mean over a region is classified.
         box_score_threshold: Detections must score more than this.
+        class_score_thresholds: The same of each class, in the order of their ids; if empty,
+            `box_score_threshold` is that of all. A report finds them: see
+            `evaluation.report.thresholds`.
         box_min_size: Detections with a side below this, in pixels, are dropped.
         box_nms_threshold: IoU above which the lower-scored of two detections of one class is
             dropped.
@@ -213,6 +217,7 @@ class MaskRCNNConfig:
     box_head_channels: Ints = ()
     box_head_units: Ints = OF_NECK
     box_score_threshold: float = 0.05
+    class_score_thresholds: Floats = ()
     box_min_size: float = 0.0
     box_nms_threshold: float = 0.5
     box_detections_per_image: int = 100
@@ -371,12 +376,16 @@ class MaskRCNNConfig:
     def replace(self, **changes: typing.Any) -> "MaskRCNNConfig":
         """A copy with some fields changed, checked again.
 
-        Fields that had the default of the old neck or norm have that of the new one.
+        Fields that had the default of the old neck or norm have that of the new one. Where the
+        classes change, `class_score_thresholds`, which were those of the old ones, become empty.
         """
         kept = self.to_dict()
         for name, default in self._dependent_defaults().items():
             if getattr(self, name) == default:
                 kept[name] = None
+        classes = ("num_classes", "class_names")
+        if any(_plain(changes.get(name, kept[name])) != kept[name] for name in classes):
+            kept["class_score_thresholds"] = []
         return MaskRCNNConfig.from_dict({**kept, **changes})
 
 

@@ -81,6 +81,9 @@ def _check_lists(config):
     for name, length in (("pixel_mean", 3), ("pixel_std", 3), ("box_regression_weights", 4)):
         if len(getattr(config, name)) != length:
             raise ValueError(f"{name} needs {length} values, got {len(getattr(config, name))}.")
+    for i, value in enumerate(config.class_score_thresholds):
+        if not 0 <= value <= 1:
+            raise ValueError(f"class_score_thresholds[{i}] must be within 0..1, got {value}.")
 
 
 def check_agreement(config) -> None:
@@ -113,6 +116,12 @@ def _check_ranges(config):
     if config.class_names and len(config.class_names) != config.num_classes:
         raise ValueError(
             f"class_names has {len(config.class_names)} names for num_classes={config.num_classes}."
+        )
+    thresholds = config.class_score_thresholds
+    if thresholds and len(thresholds) != config.num_classes:
+        raise ValueError(
+            f"class_score_thresholds has {len(thresholds)} values for "
+            f"num_classes={config.num_classes}: give one a class, or none."
         )
 
 

@@ -232,7 +232,7 @@ class MaskRCNN(keras.Model):
             proposals,
             num_proposals,
             image_sizes,
-            score_threshold=self.config.box_score_threshold,
+            score_threshold=(self.config.class_score_thresholds or self.config.box_score_threshold),
             nms_threshold=self.config.box_nms_threshold,
             detections_per_image=self.config.box_detections_per_image,
             regression_weights=self.config.box_regression_weights,

@@ -152,6 +152,8 @@ def test_missing_file(tmp_path):
         ("anchor_sizes", [[], [], [], [], []], "the same number of sizes above 0"),
         ("anchor_sizes", [8, 16, 32, 64, 128], r"anchor_sizes\[0\] must be a list"),
         ("class_names", "cat", "class_names must be a list"),
+        ("class_score_thresholds", [1.1] * 80, r"class_score_thresholds\[0\] must be within 0..1"),
+        ("class_score_thresholds", ["a"] * 80, r"class_score_thresholds\[0\] must be a finite"),
     ],
 )
 def test_impossible_value(field, value, message):
@@ -171,6 +173,10 @@ def test_impossible_value(field, value, message):
             r"image_min_size \(800\) must not exceed image_max_size \(640\)",
         ),
         ({"num_classes": 3, "class_names": ["cat"]}, "class_names has 1 names for num_classes=3"),
+        (
+            {"num_classes": 3, "class_score_thresholds": [0.1, 0.2]},
+            "class_score_thresholds has 2 values for num_classes=3",
+        ),
         ({"norm": "group_norm", "fpn_channels": 48}, "fpn_channels .48. must be multiples of 32"),
         ({"norm": "group_norm", "backbone_width": 16}, "backbone_width .16."),
         ({"backbone": "resnext50_32x4d", "backbone_width": 24}, "multiple of 16, got 24"),
@@ -230,3 +236,14 @@ def test_replace_takes_the_defaults_of_the_new_neck_and_norm():
         neck="c4", norm="group_norm"
     )
     assert MaskRCNNConfig(box_pool_size=5).replace(neck="c4").box_pool_size == 5
+
+
+def test_replace_leaves_thresholds_to_the_classes_that_they_are_of():
+    classes = {"num_classes": 2, "class_names": ("a", "b")}
+    config = MaskRCNNConfig(**classes, class_score_thresholds=(0.2, 0.7))
+    assert config.replace(**classes, box_min_size=1.0).class_score_thresholds == (0.2, 0.7)
+    for changes in ({"num_classes": 1, "class_names": ["a"]}, {"class_names": ["b", "a"]}):
+        assert config.replace(**changes).class_score_thresholds == ()
+    assert config.replace(
+        num_classes=1, class_names=[], class_score_thresholds=[0.3]
+    ).class_score_thresholds == (0.3,)

@@ -5,7 +5,7 @@ import pathlib
 
 from keras_maskrcnn.cli import options
 from keras_maskrcnn.cli.loading import load_model
-from keras_maskrcnn.config import FIELDS_AFTER_TRAINING, NO_CLASS
+from keras_maskrcnn.config import NO_CLASS
 
 EXAMPLES = """\
 examples:
@@ -65,7 +65,7 @@ def _add_options(parser, data_required):
         "--batch-size", type=options.positive_int, default=1, metavar="N", help="default: 1"
     )
     options.add_tiles(parser)
-    options.add_fields(parser, FIELDS_AFTER_TRAINING, defaults=None)
+    options.add_changes(parser)
 
 
 def evaluate(args: argparse.Namespace) -> int:

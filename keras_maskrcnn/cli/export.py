@@ -4,7 +4,6 @@ import argparse
 
 from keras_maskrcnn.cli import options
 from keras_maskrcnn.cli.loading import load_model
-from keras_maskrcnn.config import FIELDS_AFTER_TRAINING
 
 OPTIONS_OF_FORMATS = {
     "saved_model": ("roi_align", "dtype", "pasted_masks"),
@@ -44,7 +43,7 @@ def add_verb(verbs) -> None:
         help="default: %(default)s",
     )
     _add_format_options(parser)
-    options.add_fields(parser, FIELDS_AFTER_TRAINING, defaults=None)
+    options.add_changes(parser)
 
 
 def _add_format_options(parser):

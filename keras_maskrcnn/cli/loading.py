@@ -10,7 +10,8 @@ def load_model(args: argparse.Namespace):
     """The model of `--model` or `--run`, with the config's fields that were given changed.
 
     Raises:
-        ValueError: No model is named, or what is named is none.
+        ValueError: No model is named, or what is named is none; or the report that thresholds are
+            taken from is of another model.
         FileNotFoundError: There is no such file.
     """
     import keras_maskrcnn as km
@@ -22,12 +23,27 @@ def load_model(args: argparse.Namespace):
             f"a preset: {known_presets()}."
         )
     model = _read(_run_model(pathlib.Path(args.run)) if args.run else args.model)
-    fields = given_fields(args)
+    fields = _changes(args, model.config)
     if not fields:
         return model
     changed = km.MaskRCNN(model.config.replace(**fields), dtype=model.dtype_policy)
     changed.set_weights(model.get_weights())
     return changed
+
+
+def _changes(args, config):
+    fields = given_fields(args)
+    if not hasattr(args, "thresholds_from"):
+        return fields
+    if "class_score_thresholds" in fields:
+        raise ValueError("Give --class-score-thresholds or --thresholds-from, not both.")
+    from keras_maskrcnn.evaluation.report.thresholds import class_score_thresholds
+
+    changed = config.replace(**fields)
+    return {
+        **fields,
+        "class_score_thresholds": class_score_thresholds(args.thresholds_from, changed),
+    }
 
 
 def _read(name):

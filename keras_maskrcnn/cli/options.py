@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection
 
 import yaml
 
-from keras_maskrcnn.config import BACKBONES, MaskRCNNConfig
+from keras_maskrcnn.config import BACKBONES, FIELDS_AFTER_TRAINING, MaskRCNNConfig
 
 DEFAULT_CONFIG = "mask_rcnn_resnet50_fpn"
 DATA_FORMATS = (
@@ -122,6 +122,18 @@ def given_tiles(args: argparse.Namespace) -> dict[str, typing.Any]:
     if args.tile_size is not None:
         check_tiles(args.tile_size, args.tile_overlap)
     return {"tile_size": args.tile_size, "tile_overlap": args.tile_overlap}
+
+
+def add_changes(parser: argparse.ArgumentParser) -> None:
+    """`--thresholds-from`, and an option for each field that can change after training."""
+    parser.add_argument(
+        "--thresholds-from",
+        metavar="DIR",
+        default=argparse.SUPPRESS,
+        help="take class_score_thresholds from the report in this folder: of each class the score "
+        "from which its F1 was the best",
+    )
+    add_fields(parser, FIELDS_AFTER_TRAINING, defaults=None)
 
 
 def add_fields(

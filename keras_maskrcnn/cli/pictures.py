@@ -53,7 +53,14 @@ def find_in_files(
         except (ValueError, OSError) as error:
             failures.append(f"{file}: {' '.join(str(error).split())}")
         else:
-            yield number, file, found[found.scores >= args.score_threshold]
+            yield number, file, found[found.scores >= least_score(args, model)]
+
+
+def least_score(args: argparse.Namespace, model) -> float:
+    """The score from which `predict` keeps objects."""
+    if args.score_threshold is not None:
+        return args.score_threshold
+    return 0.0 if model.config.class_score_thresholds else 0.5
 
 
 def say_failures(failures: Sequence[str]) -> int:

@@ -10,10 +10,15 @@ from collections.abc import Iterator
 
 from keras_maskrcnn.cli import options
 from keras_maskrcnn.cli.loading import load_model
-from keras_maskrcnn.cli.pictures import PICTURES, find_in_files, picture_files, say_failures
+from keras_maskrcnn.cli.pictures import (
+    PICTURES,
+    find_in_files,
+    least_score,
+    picture_files,
+    say_failures,
+)
 from keras_maskrcnn.cli.predict_annotations import FORMATS, predict_annotations
 from keras_maskrcnn.cli.predict_video import free_name, is_video, predict_videos
-from keras_maskrcnn.config import FIELDS_AFTER_TRAINING
 
 MOST_DRAWN = 2**27  # pixels of a picture that is drawn: it is in memory at once
 EXAMPLES = """\
@@ -62,7 +67,7 @@ def add_verbs(verbs) -> None:
     _add_picture_options(parser)
     options.add_tiles(parser)
     _add_list_options(parser)
-    options.add_fields(parser, FIELDS_AFTER_TRAINING, defaults=None)
+    options.add_changes(parser)
 
     parser = options.add_verb(
         verbs,
@@ -92,9 +97,9 @@ def _add_picture_options(parser):
     parser.add_argument(
         "--score-threshold",
         type=float,
-        default=0.5,
         metavar="X",
-        help="keep objects that score at least this (default: %(default)s)",
+        help="keep objects that score at least this (default: 0.5; 0 where the model has "
+        "class_score_thresholds, which then decide alone)",
     )
     parser.add_argument(
         "--track",
@@ -189,7 +194,7 @@ def _predict_list(args, model):
             output,
             shard=args.shard,
             batch_size=args.batch_size,
-            score_threshold=args.score_threshold,
+            score_threshold=least_score(args, model),
             **options.given_tiles(args),
             on_progress=lambda p: bar.update(task, completed=p.inputs, failures=p.failures),
         )

@@ -10,6 +10,7 @@ import time
 import urllib.parse
 
 from keras_maskrcnn.cli.loading import load_model
+from keras_maskrcnn.cli.pictures import least_score
 
 VIDEOS = (
     *(".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg"),
@@ -110,7 +111,7 @@ def _write_found(args, model, video, path):
         task = bar.add_task(path.stem, total=video.frame_count)
         try:
             for frame, found in found_in_video:
-                found = found[found.scores >= args.score_threshold]
+                found = found[found.scores >= least_score(args, model)]
                 writer.write(found.plot(frame.pixels), frame.time)
                 results.writelines(_lines(found, frame, video))
                 count += len(found)

@@ -18,10 +18,9 @@ def keep(
     boxes: tf.Tensor,
     scores: tf.Tensor,
     iou_threshold: float,
-    score_threshold: float,
     max_kept: int,
 ) -> tf.Tensor:
-    """Which boxes (M, N, 4) of scores (M, N) stay, (M, N) bool, suppressed within each row."""
+    """Which boxes (M, N, 4) of scores (M, N) above 0 stay, (M, N) bool, suppressed in each row."""
 
     def keep_of_group(group):
         indices, count = tf.raw_ops.NonMaxSuppressionV4(
@@ -29,7 +28,7 @@ def keep(
             scores=group[1],
             max_output_size=max_kept,
             iou_threshold=iou_threshold,
-            score_threshold=score_threshold,
+            score_threshold=0.0,
             pad_to_max_output_size=True,
         )
         valid = tf.cast(tf.range(max_kept) < count, tf.int32)

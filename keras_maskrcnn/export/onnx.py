@@ -104,12 +104,12 @@ def _to_mod(context, node, name, args):
     node.type = "Mod"
 
 
-def _keep(boxes, scores, iou_threshold, score_threshold, max_kept):
+def _keep(boxes, scores, iou_threshold, max_kept):
     """See `with_substitutes`; each group is a row of ONNX's batch, with a single class."""
     limits = tf.constant(max_kept, tf.int64), tf.constant(iou_threshold, tf.float32)
     selected = _operator(
         "NonMaxSuppression",
-        [boxes, scores[:, None], *limits, tf.constant(score_threshold, tf.float32)],
+        [boxes, scores[:, None], *limits, tf.constant(0.0)],
         tf.int64,
         [None, 3],
     )

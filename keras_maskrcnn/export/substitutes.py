@@ -11,8 +11,8 @@ def with_substitutes(model, keep: Callable, cut_out: Callable):
 
     Args:
         model: A `MaskRCNN`.
-        keep: Which boxes of a group stay. Takes boxes (M, N, 4), scores (M, N), the IoU threshold,
-            the score threshold, and how many of a group may stay; returns (M, N) bool.
+        keep: Which boxes of a group stay, of those that score above 0. Takes boxes (M, N, 4),
+            scores (M, N), the IoU threshold, and how many of a group may stay; returns (M, N) bool.
         cut_out: Takes the `RoIAlign` that it stands in for, then what that is called with.
 
     Raises:
@@ -34,12 +34,12 @@ def with_substitutes(model, keep: Callable, cut_out: Callable):
     return copy
 
 
-def _best_of_kept(keep, boxes, scores, iou_threshold, score_threshold, max_per_group, max_total):
+def _best_of_kept(keep, boxes, scores, iou_threshold, max_per_group, max_total):
     """`ops.nms.batched_nms`, whose boxes are (B, N, G, 4) here, around `keep`."""
     _, number, groups = scores.shape
     boxes = tf.reshape(tf.transpose(boxes, [0, 2, 1, 3]), [-1, number, 4])
     scores = tf.reshape(tf.transpose(scores, [0, 2, 1]), [-1, number])
-    kept = keep(boxes, scores, iou_threshold, score_threshold, min(max_per_group, number))
+    kept = keep(boxes, scores, iou_threshold, min(max_per_group, number))
     total = min(max_total, groups * number)
     scores = tf.reshape(tf.where(kept, scores, 0.0), [-1, groups * number])
     best, indices = tf.math.top_k(scores, total)

@@ -112,7 +112,6 @@ class AugmentedDetector:
             tf.constant(boxes, tf.float32)[:, :, None],
             scores[..., None] * tf.one_hot(classes, c.num_classes),
             iou_threshold=c.box_nms_threshold,
-            score_threshold=0.0,  # each view has applied the config's
             max_per_group=c.box_detections_per_image,
             max_total=c.box_detections_per_image,
         )

@@ -14,7 +14,7 @@ def detect(
     proposals: tf.Tensor,
     num_proposals: tf.Tensor,
     image_sizes: tf.Tensor,
-    score_threshold: float = 0.05,
+    score_threshold: float | Sequence[float] = 0.05,
     nms_threshold: float = 0.5,
     detections_per_image: int = 100,
     regression_weights: Sequence[float] = (10.0, 10.0, 5.0, 5.0),
@@ -29,7 +29,8 @@ def detect(
         proposals: (B, R, 4) xyxy pixels.
         num_proposals: (B,) int32: the rest of an image's proposals is padding.
         image_sizes: (B, 2) height and width; boxes are clipped to them.
-        score_threshold: Detections score more than this.
+        score_threshold: Detections score more than this; one for all classes, or K. What does not
+            takes no place among the `detections_per_image`.
         nms_threshold: IoU above which the lower-scored of two detections of a class is dropped.
         detections_per_image: D, the largest number of detections.
         regression_weights: Factors of (dx, dy, dw, dh) in `deltas`.
@@ -46,12 +47,12 @@ def detect(
     valid = tf.range(tf.shape(proposals)[1]) < num_proposals[:, None]
     boxes = clip_boxes(tf.where(finite[..., None], boxes, 0.0), image_sizes)
     large_enough = shortest_side(boxes) >= min_size
-    scores = tf.where(finite & valid[..., None] & large_enough, scores, 0.0)
+    enough = scores > tf.constant(score_threshold, scores.dtype)
+    scores = tf.where(finite & valid[..., None] & large_enough & enough, scores, 0.0)
     boxes, scores, classes, count = suppress(
         boxes,
         scores,
         iou_threshold=nms_threshold,
-        score_threshold=score_threshold,
         max_per_group=detections_per_image,
         max_total=detections_per_image,
     )

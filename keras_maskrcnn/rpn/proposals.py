@@ -67,7 +67,6 @@ class ProposalLayer(keras.layers.Layer):
             boxes,
             scores,
             iou_threshold=self.nms_threshold,
-            score_threshold=0.0,
             max_per_group=self.post_nms_top_n,
             max_total=self.post_nms_top_n,
         )

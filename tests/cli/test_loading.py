@@ -45,6 +45,20 @@ def test_fields_that_change_leave_weights_and_precision(small_config, tmp_path):
         np.testing.assert_array_equal(ours, theirs)
 
 
+def test_thresholds_are_taken_from_a_report(small_config, tmp_path, error_of):
+    km.MaskRCNN(small_config).save(tmp_path / "m.keras")
+    names = small_config.class_names
+    rows = {name: {"box_score": score} for name, score in zip(names, (0.5, None, 0.9), strict=True)}
+    content = {"class_names": names, "per_class": rows, "main": "box"}
+    (tmp_path / "report.json").write_text(json.dumps(content))
+    fields = {"box_score_threshold": 0.3, "thresholds_from": tmp_path}
+    args = argparse.Namespace(model=str(tmp_path / "m.keras"), run=None, **fields)
+    assert load_model(args).config.class_score_thresholds == pytest.approx((0.5, 0.3, 0.9))
+    options = ["--thresholds-from", str(tmp_path), "--class-score-thresholds", "[0, 0, 0]"]
+    model = ["--model", str(tmp_path / "m.keras")]
+    assert "not both" in error_of(["export", *model, "--output", str(tmp_path / "1"), *options])
+
+
 @pytest.fixture
 def preset(small_config, tmp_path, monkeypatch):
     """A preset whose weights have been fetched before, and its model."""

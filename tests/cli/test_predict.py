@@ -29,9 +29,14 @@ def test_predict_draws_and_lists_and_passes_over_bad_files(run, data, tmp_path, 
 def test_predict_keeps_pictures_of_one_name_apart(run, data, tmp_path):
     _, images = data["val"]
     shutil.copytree(images, tmp_path / "copy")
+    number = km.MaskRCNNConfig.from_yaml(run / "config.yaml").num_classes
     options = ["--model", str(run / "best.keras"), "--output", str(tmp_path / "out")]
+    options += ["--class-score-thresholds", str([1.0] * (number - 1) + [0.0])]
     assert main(["predict", images, str(tmp_path / "copy"), *options]) == 0
     assert len(list((tmp_path / "out").glob("*.png"))) == 6
+    found = json.loads((tmp_path / "out/results.json").read_text())
+    assert {entry["category_id"] for entry in found} == {number - 1}
+    assert min(entry["score"] for entry in found) < 0.5
 
 
 def test_annotations_to_correct(run, data, tmp_path, capsys, error_of):

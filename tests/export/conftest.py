@@ -17,7 +17,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 BENCHMARKS = HERE.parents[1] / "benchmarks"
 OF_NECK = dict.fromkeys(("anchor_sizes", "box_head_units", "box_pool_size", "mask_head_channels"))
 KINDS = {
-    "fpn": {"roi_sampling_ratio": 0},
+    "fpn": {"roi_sampling_ratio": 0, "class_score_thresholds": (0.1, 0.3, 0.1)},
     "c4": {"neck": "c4", **OF_NECK},
     "group_norm": {
         "norm": "group_norm",

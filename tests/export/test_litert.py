@@ -98,11 +98,11 @@ def test_keep():
     rng = np.random.default_rng(0)
     corners = rng.uniform(0, 50, (3, 40, 2))
     boxes = np.concatenate([corners, corners + rng.uniform(5, 30, (3, 40, 2))], axis=-1)
-    boxes, scores = boxes.astype(np.float32), rng.uniform(0, 1, (3, 40)).astype(np.float32)
-    kept = keep(boxes, scores, 0.5, 0.3, 40).numpy()
-    *_, count = batched_nms(boxes[:, :, None], scores[..., None], 0.5, 0.3, 40, 40)
+    boxes, scores = boxes.astype(np.float32), rng.uniform(-0.4, 1, (3, 40)).astype(np.float32)
+    kept = keep(boxes, scores, 0.5, 40).numpy()
+    *_, count = batched_nms(boxes[:, :, None], scores[..., None], 0.5, 40, 40)
     assert kept.sum(axis=1).tolist() == count.numpy().tolist()
-    _, expected, *_ = batched_nms(boxes[:, :, None], scores[..., None], 0.5, 0.3, 40, 40)
+    _, expected, *_ = batched_nms(boxes[:, :, None], scores[..., None], 0.5, 40, 40)
     for row in range(3):
         chosen = np.sort(scores[row, kept[row]])[::-1]
         np.testing.assert_array_equal(chosen, expected[row, : count[row]])

@@ -29,15 +29,16 @@ def detections_of_image(logits, deltas, proposals, size, score_threshold, nms_th
         boxes = decode_boxes(deltas[:, k], proposals, WEIGHTS).numpy()
         boxes = np.clip(boxes, 0, [size[1], size[0], size[1], size[0]])
         iou, kept = box_iou(boxes, boxes).numpy(), []
+        threshold = np.broadcast_to(score_threshold, scores.shape[1] - 1)[k]
         for i in np.argsort(-scores[:, k]):
-            if scores[i, k] > score_threshold and all(iou[i, j] <= nms_threshold for j in kept):
+            if scores[i, k] > threshold and all(iou[i, j] <= nms_threshold for j in kept):
                 kept.append(i)
         found += [(scores[i, k], k, boxes[i]) for i in kept]
     return sorted(found, key=lambda detection: -detection[0])[:most]
 
 
 @pytest.mark.parametrize("most", [10, 100])
-@pytest.mark.parametrize("score_threshold", [0.0, 0.05, 0.5])
+@pytest.mark.parametrize("score_threshold", [0.0, 0.05, 0.5, (0.3, 0.0, 1.0, 0.6)])
 @pytest.mark.parametrize("nms_threshold", [0.3, 0.5])
 def test_agrees_with_the_definition(most, score_threshold, nms_threshold):
     limits = (score_threshold, nms_threshold, most)
@@ -55,6 +56,31 @@ def test_agrees_with_the_definition(most, score_threshold, nms_threshold):
         np.testing.assert_allclose(outputs["boxes"][image, :number], boxes, atol=1e-4)
         np.testing.assert_array_equal(outputs["classes"][image, number:], -1)
         np.testing.assert_array_equal(outputs["scores"][image, number:], 0.0)
+
+
+@pytest.mark.parametrize("most", [200, 6])
+def test_thresholds_of_classes_leave_out_what_scores_less(most):
+    """Of what was found without; where places were short, others take those that come free."""
+    thresholds = np.array([0.9, 0.1, 0.3, 0.9])
+    limits = {"detections_per_image": most}
+    all_found = detect(*random_regions(), COUNTS, SIZES, **limits)
+    found = detect(*random_regions(), COUNTS, SIZES, score_threshold=tuple(thresholds), **limits)
+    for image in range(2):
+        classes, scores = all_found["classes"][image].numpy(), all_found["scores"][image].numpy()
+        kept = (classes >= 0) & (scores > thresholds[classes])
+        count, number = int(found["num_detections"][image]), int(kept.sum())
+        assert 0 < number < int(all_found["num_detections"][image])
+        for name in ("boxes", "scores", "classes"):
+            np.testing.assert_array_equal(found[name][image, :number], all_found[name][image][kept])
+        assert count == (6 if most == 6 else number)
+
+
+def test_a_score_at_the_threshold_is_left_out():
+    arguments = tf.zeros((1, 1, 2)), tf.zeros((1, 1, 1, 4)), tf.constant([[[0.0, 0.0, 9.0, 9.0]]])
+    sizes = tf.constant([1]), tf.constant([[9, 9]])
+    for threshold, number in ((0.5, 0), (0.49, 1)):
+        outputs = detect(*arguments, *sizes, score_threshold=threshold)
+        assert int(outputs["num_detections"][0]) == number
 
 
 def test_the_background_is_never_detected():

@@ -43,7 +43,8 @@ class Report:
             `ar1`, `ar10`, `ar_small`, `ar_medium` and `ar_large`.
         per_class: Of each class by its name `"mask_ap"`, `"mask_ap50"`, `"mask_ap75"`, and, of the
             detections from `"mask_score"` up, which serves the class best, `"mask_precision"`,
-            `"mask_recall"` and `"mask_f1"`; the same of boxes; `"objects"` and `"images"`.
+            `"mask_recall"` and `"mask_f1"`; the same of boxes; `"objects"` and `"images"`. See
+            `evaluation.report.thresholds` for how a model takes these scores for its own.
         score: From which detections are best taken, of all classes together, by F1.
         confusion: (classes + 1, classes + 1) int: a row for what is annotated, a column for what
             was found with at least `score`, the last ones for background. Of masks if there are.
