@@ -51,7 +51,8 @@ class CocoEvaluation(keras.callbacks.Callback):
         tile_overlap: Least share of a tile that the next one has in common with it.
 
     Attributes:
-        evaluations: pycocotools' own evaluations of the last time, `"box"` and `"mask"`.
+        evaluations: pycocotools' `COCOeval` of the last time, `"box"` and `"mask"`, their `eval`
+            filled.
         evaluated_epoch: When that was, from 0; None before the first time.
 
     Raises:
@@ -102,6 +103,7 @@ class CocoEvaluation(keras.callbacks.Callback):
         last = epoch + 1 == self.params.get("epochs")
         if (epoch + 1) % self.every == 0 or last or not self.figures:
             self.evaluated_epoch = epoch
+            self.evaluations = {}  # so that two are never in memory at once
             self.evaluations = run_coco_eval(
                 self.model,
                 self.dataset,

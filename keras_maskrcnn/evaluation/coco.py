@@ -20,6 +20,7 @@ from rich.table import Table
 from keras_maskrcnn.config import NO_CLASS
 from keras_maskrcnn.data.dataset import Dataset
 from keras_maskrcnn.data.problems import listed, opening_advice
+from keras_maskrcnn.evaluation import vectorised
 
 STATISTICS = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large", "ar")
 COCO_DETECTIONS = 100  # an image, of which COCO's figures count the best
@@ -81,7 +82,10 @@ def run_coco_eval(
     tile_size: int | None = None,
     tile_overlap: float = 0.25,
 ) -> dict[str, COCOeval]:
-    """COCO's own evaluation of `"box"` and, with a mask branch, `"mask"`; see `evaluate`."""
+    """The evaluation of `"box"` and, with a mask branch, `"mask"`; see `evaluate`.
+
+    They are pycocotools' own objects, with its numbers in `eval`; `evalImgs` stays empty.
+    """
     if max_images is not None and max_images < 1:
         raise ValueError(f"max_images must be at least 1, got {max_images}.")
     category_ids = match_classes(model, dataset)
@@ -331,6 +335,5 @@ def _run(results, ground_truth, image_ids, kind, max_detections):
         evaluation = COCOeval(ground_truth, found, kind)
         evaluation.params.imgIds = image_ids
         evaluation.params.maxDets = [max_detections]
-        evaluation.evaluate()
-        evaluation.accumulate()
+        vectorised.evaluate(evaluation)
     return evaluation

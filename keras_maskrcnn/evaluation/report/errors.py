@@ -6,8 +6,9 @@ from typing import NamedTuple
 import numpy as np
 
 from keras_maskrcnn.evaluation.report.average_precision import precision_at_recalls
-from keras_maskrcnn.evaluation.report.matching import IGNORED, UNMATCHED, match, same_class
+from keras_maskrcnn.evaluation.report.matching import IGNORED, match, same_class
 from keras_maskrcnn.evaluation.report.overlaps import ImageOverlaps
+from keras_maskrcnn.evaluation.vectorised import UNMATCHED
 
 KINDS = ("classification", "localization", "both", "duplicate", "background", "missed")
 FOREGROUND_IOU, BACKGROUND_IOU = 0.5, 0.1

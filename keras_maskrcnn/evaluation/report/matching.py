@@ -5,10 +5,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from keras_maskrcnn.evaluation import vectorised
 from keras_maskrcnn.evaluation.report.overlaps import ImageOverlaps
 
 IOUS = np.linspace(0.5, 0.95, 10)
-UNMATCHED, IGNORED = -1, -2
+IGNORED = -2
 
 
 class Matches(NamedTuple):
@@ -20,7 +21,7 @@ class Matches(NamedTuple):
         scores: (N,) 0..1.
         ranks: (N,) from 0: place among the detections of its image and class.
         objects: (10, N) at each of `IOUS`, the position of the object in its image; `UNMATCHED`
-            or `IGNORED`.
+            (of `evaluation.vectorised`) or `IGNORED`.
         object_counts: (images, classes) annotated objects without crowds.
     """
 
@@ -45,19 +46,9 @@ def match(image: ImageOverlaps, pairs: np.ndarray, thresholds: np.ndarray = IOUS
         object, else `UNMATCHED`.
     """
     ious = np.where(pairs, image.ious, -1.0)
-    least = np.minimum(thresholds, 1 - 1e-10)[:, None]
-    matched = np.full((len(least), len(ious)), UNMATCHED)
-    free = np.tile(~image.crowd, (len(least), 1))
-    for detection in np.flatnonzero((ious >= least.min()).any(axis=1)):
-        fits = ious[detection] >= least
-        candidates = np.where(fits & free, ious[detection], -1.0)
-        # Of equal overlaps COCO takes the last.
-        best = ious.shape[1] - 1 - np.argmax(candidates[:, ::-1], axis=1)
-        at = np.flatnonzero(candidates[np.arange(len(least)), best] >= 0)
-        matched[(fits & image.crowd).any(axis=1), detection] = IGNORED
-        matched[at, detection] = best[at]
-        free[at, best[at]] = False
-    return matched
+    (matched,) = vectorised.match(ious, image.crowd[None], image.crowd, thresholds)
+    in_crowd = np.append(image.crowd, False)[matched]  # the last is of those without a match
+    return np.where(in_crowd, IGNORED, matched)
 
 
 def same_class(image: ImageOverlaps) -> np.ndarray:
