@@ -36,8 +36,8 @@ class CocoEvaluation(keras.callbacks.Callback):
     Every epoch has all figures. Where there is no evaluation those of the last one stand, which a
     monitor takes for an epoch without improvement: a `patience` counts epochs, not evaluations.
 
-    Under a `tf.distribute` strategy each process evaluates the whole dataset, on one replica, and
-    so has the same figures: all of them stop early in the same epoch.
+    Under a `tf.distribute` strategy of several processes each of them looks at its share of the
+    images, on one replica, and all have the same figures: all stop early in the same epoch.
 
     Args:
         dataset: A `Dataset` whose classes are the model's, in any order.

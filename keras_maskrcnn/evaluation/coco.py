@@ -21,6 +21,7 @@ from keras_maskrcnn.config import NO_CLASS
 from keras_maskrcnn.data.dataset import Dataset
 from keras_maskrcnn.data.problems import listed, opening_advice
 from keras_maskrcnn.evaluation import vectorised
+from keras_maskrcnn.evaluation.workers import gather, this_worker
 
 STATISTICS = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large", "ar")
 COCO_DETECTIONS = 100  # an image, of which COCO's figures count the best
@@ -41,7 +42,8 @@ def evaluate(
     COCO counts the best 100 detections of an image. Where the model gives more, of a
     `box_detections_per_image` above that or in tiles, all are counted.
 
-    Under a `tf.distribute` strategy every process evaluates the whole dataset, on one replica.
+    Under a `tf.distribute` strategy of several processes each of them looks at its share of the
+    images, on one replica, and all have the figures of the whole: all must call this.
 
     Args:
         model: A `MaskRCNN`.
@@ -96,15 +98,18 @@ def run_coco_eval(
         tile_size=tile_size,
         tile_overlap=tile_overlap,
     )
+    worker = this_worker(model.distribute_strategy)
     results, image_ids = [], []
     chosen = itertools.islice(dataset.records, max_images)
     with Progress(disable=verbose == 0, transient=True) as progress:
         total = min(len(dataset.records), max_images or len(dataset.records))
         task = progress.add_task("evaluate", total=total)
-        while records := list(itertools.islice(chosen, IMAGES_AT_A_TIME)):
-            results += _detect(find, records, dataset, category_ids)
+        while records := list(itertools.islice(chosen, IMAGES_AT_A_TIME * worker.number)):
+            own = records[worker.index :: worker.number]
+            results += _detect(find, own, dataset, category_ids)
             image_ids += [record.image_id for record in records]
             progress.advance(task, len(records))
+    results = gather(results, model.distribute_strategy)
     kinds = ("box", "mask") if model.config.mask else ("box",)
     per_image = collections.Counter(result["image_id"] for result in results)
     most = max([COCO_DETECTIONS, *per_image.values()])

@@ -95,6 +95,7 @@ def test_evaluation_is_that_of_the_dataset_written(photos, stored):
         """Finds what is annotated, shifted a little."""
 
         config = km.MaskRCNNConfig(num_classes=80)
+        distribute_strategy = tf.distribute.get_strategy()
 
         def __init__(self):
             self.count = 0

@@ -11,6 +11,7 @@ import types
 import cv2
 import numpy as np
 import pytest
+import tensorflow as tf
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
@@ -18,6 +19,7 @@ from rich.console import Console
 
 from keras_maskrcnn import Detections, evaluate
 from keras_maskrcnn.data import CocoDataset, crop_masks
+from keras_maskrcnn.evaluation import coco
 from keras_maskrcnn.evaluation.coco import (
     STATISTICS,
     evaluate_results,
@@ -26,6 +28,7 @@ from keras_maskrcnn.evaluation.coco import (
     results_table,
     run_coco_eval,
 )
+from keras_maskrcnn.evaluation.workers import Worker, gather, this_worker
 
 FIGURES = {f"{kind}_{name}" for kind in ("box", "mask") for name in STATISTICS}
 
@@ -81,6 +84,8 @@ def by_pycocotools(results, ground_truth, kind):
 
 class PerfectModel:
     """Stands in for a `MaskRCNN`: finds what is annotated in the files that it is asked about."""
+
+    distribute_strategy = tf.distribute.get_strategy()
 
     def __init__(self, dataset, mask=True):
         self.config = types.SimpleNamespace(
@@ -414,3 +419,47 @@ def test_tiles_are_those_of_predict(dataset):
     assert model.tiles == (None, 0.25)
     evaluate(model, dataset, verbose=0, max_images=1, tile_size=512, tile_overlap=0.4)
     assert model.tiles == (512, 0.4)
+
+
+def test_each_worker_looks_at_its_share(dataset, monkeypatch):
+    whole = evaluate(PerfectModel(dataset), dataset, verbose=0)
+    found = []
+
+    def gather(entries, strategy):
+        found.append(entries)
+        return [entry for of_worker in found for entry in of_worker]
+
+    monkeypatch.setattr(coco, "gather", gather)
+    looked_at = []
+    for index in range(3):
+        monkeypatch.setattr(coco, "this_worker", lambda _, index=index: Worker(index, 3))
+        model = PerfectModel(dataset)
+        shared = evaluate(model, dataset, verbose=0)
+        looked_at.append([path for paths, *_ in model.calls for path in paths])
+    paths = [record.path for record in dataset.records]
+    assert looked_at == [paths[index::3] for index in range(3)]
+    assert shared == pytest.approx(whole, abs=1e-9, nan_ok=True)
+
+
+def test_what_workers_found_is_joined():
+    """In four processes of two replicas, of which this is the third."""
+
+    class Strategy:
+        num_replicas_in_sync = 8
+
+        def run(self, function):
+            return [4, 5]
+
+        def experimental_local_results(self, values):
+            return values
+
+        def experimental_distribute_values_from_function(self, function):
+            return [function(None) for _ in range(2)]
+
+        def gather(self, values, axis):
+            assert axis == 0
+            return tf.concat(values * 2, axis)  # as if another had found the same
+
+    assert this_worker(Strategy()) == Worker(2, 4)
+    for entries in ([], [{"image_id": "é\n", "score": 0.1}, {"bbox": [1.5, 2.0]}]):
+        assert gather(entries, Strategy()) == entries * 2

@@ -121,6 +121,10 @@ def test_callbacks_on_two_devices(tmp_path):
 def test_callbacks_in_two_processes(tmp_path):
     first, second = train_workers(tmp_path, folder=str(tmp_path))
     assert first["log val_box_ar"] == second["log val_box_ar"]
+    alone = keras.models.load_model(tmp_path / "0/1.keras")
+    val = km.data.open_dataset(tmp_path / "0/data")
+    for name, value in km.evaluate(alone, val, verbose=0).items():
+        np.testing.assert_allclose(first[f"log val_{name}"], [value], rtol=1e-5, err_msg=name)
     for i, run in enumerate((first, second)):
         assert_checkpoint_is(tmp_path / f"{i}/1.keras", run)
 

@@ -5,6 +5,7 @@ import types
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
@@ -64,6 +65,8 @@ class StandInModel:
     Of each image it finds all but the last object; it takes the first for another class in every
     second image; and it finds one thing more, in the lower right corner, with a score of 0.97.
     """
+
+    distribute_strategy = tf.distribute.get_strategy()
 
     def __init__(self, dataset, mask=True):
         self.config = types.SimpleNamespace(
