@@ -51,6 +51,22 @@ def test_paths_are_as_arrays(model, pictures, tmp_path):
     boxes_equal(model.predict(paths[0], verbose=0), model.predict(pictures[0], verbose=0))
 
 
+def test_only_what_scores_more_than_its_class_asks_for(small_config, pictures, eagerly):
+    """Room for all: none takes the place of another."""
+    fields = {"mask": False, "box_score_threshold": 0.0, "box_detections_per_image": 150}
+    config = small_config.replace(**fields)
+    model = km.MaskRCNN(config)
+    (every,) = model.predict(pictures[1], verbose=0)
+    thresholds = np.array([np.median(every.scores[every.class_ids == k]) for k in range(3)])
+    choosy = km.MaskRCNN(config.replace(class_score_thresholds=thresholds.tolist()))
+    choosy.set_weights(model.get_weights())
+    (found,) = choosy.predict(pictures[1], verbose=0)
+    expected = every[every.scores > thresholds[every.class_ids]]
+    boxes_equal([found], [expected])
+    np.testing.assert_array_equal(found.class_ids, expected.class_ids)
+    assert 0 < len(found) < len(every)
+
+
 def test_boxes_are_in_the_pixels_of_the_original(model, pictures):
     """A picture of twice the size has its objects at twice the coordinates."""
     small = pictures[1]
