@@ -6,12 +6,22 @@ import tensorflow as tf
 
 from keras_maskrcnn.config import MaskRCNNConfig
 
+RGB = MaskRCNNConfig()
 
-def check_inputs(x) -> tuple[tf.Tensor, tf.Tensor]:
-    """The images (B, H, W, 3) and their sizes (B, 2) int32 of a batch.
+
+def describe_pixels(config: MaskRCNNConfig) -> str:
+    """What pixels are, for errors: `"RGB 0..255"`, `"4 channels, 0..65535"`."""
+    low, high = config.pixel_range
+    channels = "RGB " if config.channels == 3 else f"{config.channels} channels, "
+    return f"{channels}{low:g}..{high:g}"
+
+
+def check_inputs(x, config: MaskRCNNConfig = RGB) -> tuple[tf.Tensor, tf.Tensor]:
+    """The images (B, H, W, channels) and their sizes (B, 2) int32 of a batch.
 
     Args:
         x: `{"images": ..., "image_sizes": ...}`, or the images alone, which are then all valid.
+        config: Of the model.
 
     Raises:
         ValueError: Images missing or of a wrong shape, or pixels that are no numbers.
@@ -21,10 +31,14 @@ def check_inputs(x) -> tuple[tf.Tensor, tf.Tensor]:
     if "images" not in x:
         raise ValueError(f"The batch has no 'images'; it has {sorted(x)}.")
     images = tf.convert_to_tensor(x["images"])
-    if images.shape.rank != 4 or images.shape[-1] not in (3, None):
-        raise ValueError(f"images must be (B, H, W, 3), RGB 0..255; got shape {images.shape}.")
+    if images.shape.rank != 4 or images.shape[-1] not in (config.channels, None):
+        raise ValueError(
+            f"images must be (B, H, W, {config.channels}), {describe_pixels(config)}; got shape "
+            f"{images.shape}."
+        )
     if images.dtype.is_complex or images.dtype in (tf.string, tf.bool):
-        raise ValueError(f"images must be numbers 0..255; got {images.dtype.name}.")
+        low, high = config.pixel_range
+        raise ValueError(f"images must be numbers {low:g}..{high:g}; got {images.dtype.name}.")
     images = tf.cast(images, tf.float32)
     if tf.executing_eagerly() and not tf.reduce_all(tf.math.is_finite(images)):
         bad = tf.where(~tf.math.is_finite(images))[0].numpy().tolist()
@@ -100,7 +114,7 @@ def check_training_batch(
             when a step runs an InvalidArgumentError: pixels, sizes, boxes, classes or masks that
             cannot be meant; the first is named by its image and row.
     """
-    images, image_sizes = check_batch(x)
+    images, image_sizes = check_batch(x, config)
     boxes, classes, masks = check_targets(y, config.gt_mask_size if config.mask else None)
     checks = _object_checks(boxes, classes, image_sizes, config.num_classes)
     if masks is not None:
@@ -110,41 +124,49 @@ def check_training_batch(
         return images, image_sizes, tf.identity(boxes), tf.identity(classes), masks
 
 
-def check_batch(x) -> tuple[tf.Tensor, tf.Tensor]:
+def check_batch(x, config: MaskRCNNConfig = RGB) -> tuple[tf.Tensor, tf.Tensor]:
     """As `check_inputs`, of which the values are right too, also those of a graph.
 
     Raises:
-        ValueError, or an InvalidArgumentError when the graph runs: Pixels that are not 0..255, or
-            sizes that are not within the images.
+        ValueError, or an InvalidArgumentError when the graph runs: Pixels that are not within
+            `pixel_range`, or sizes that are not within the images.
     """
-    images, sizes = check_inputs(x)
-    given = x["images"] if isinstance(x, Mapping) else x
-    images, largest = check_pixels(tf.convert_to_tensor(given), "images"), tf.shape(images)[1:3]
+    images, sizes = check_inputs(x, config)
+    given = tf.convert_to_tensor(x["images"] if isinstance(x, Mapping) else x)
+    low, high = config.pixel_range
+    if not low <= 0 <= high:  # then padding is no pixel that could be
+        given = tf.where(_valid_part(images, sizes), given, tf.cast(low, given.dtype))
+    with tf.control_dependencies([check_pixels(given, "images", config)]):
+        images, largest = tf.identity(images), tf.shape(images)[1:3]
     message = "image_sizes must be heights and widths from 1 to those of images, {}; got {}."
     is_within = tf.reduce_all((sizes >= 1) & (sizes <= largest))
     with tf.control_dependencies([check(is_within, message, largest, sizes)]):
         return images, tf.identity(sizes)
 
 
-def check_pixels(images: tf.Tensor, where: str) -> tf.Tensor:
-    """Pixels of any number type as float32, if they can be of RGB 0..255.
+def check_pixels(images: tf.Tensor, where: str, config: MaskRCNNConfig = RGB) -> tf.Tensor:
+    """Pixels of any number type as float32, if they can be of the range of the config's.
 
     Brightness and sharpening may carry floats beyond that range, but not by more than its width.
 
     Args:
         images: Pixels, of any shape.
         where: What errors call them.
+        config: Of the model.
 
     Raises:
-        ValueError, or an InvalidArgumentError when the graph runs: They are not finite, scaled to
-            0..1, normalised, or of 16 bits.
+        ValueError, or an InvalidArgumentError when the graph runs: They are not finite, or beyond
+            `pixel_range`, or, of RGB 0..255, scaled to 0..1 or normalised.
     """
-    beyond = 0 if images.dtype.is_integer else 255
+    low, high = config.pixel_range
+    beyond = 0 if images.dtype.is_integer else high - low
     pixels = tf.cast(images, tf.float32)
     lowest, highest = tf.reduce_min(pixels), tf.reduce_max(pixels)
     has_fractions = tf.reduce_any(pixels != tf.floor(pixels))
     is_scaled = has_fractions & ((highest <= 1) | ((lowest < 0) & (highest < 4)))
-    is_beyond = (lowest < -beyond) | (highest > 255 + beyond)
+    is_beyond = (lowest < low - beyond) | (highest > high + beyond)
+    if not config.is_rgb:  # of which small fractions can be dark pixels, resized
+        is_scaled = tf.constant(False)
     infinite = tf.where(~tf.math.is_finite(pixels))[:1]
     checks = [
         check(
@@ -154,14 +176,30 @@ def check_pixels(images: tf.Tensor, where: str) -> tf.Tensor:
         ),
         check(
             ~(is_scaled | is_beyond),
-            f"{where} must be RGB 0..255; got pixels from {{}} to {{}}. Multiply pixels of 0..1 by "
-            "255, divide those of 16 bits by 257, and leave it to the model to subtract a mean.",
+            f"{where} must be {describe_pixels(config)}; got {_of_type(images, config)}pixels from "
+            f"{{}} to {{}}. {_advice(config)}",
             lowest,
             highest,
         ),
     ]
     with tf.control_dependencies(checks):
         return tf.identity(pixels)
+
+
+def _of_type(images, config):
+    return "" if config.is_rgb else f"{images.dtype.name} "
+
+
+def _advice(config):
+    if config.is_rgb:
+        return (
+            "Multiply pixels of 0..1 by 255, divide those of 16 bits by 257, and leave it to the "
+            "model to subtract a mean."
+        )
+    return (
+        "pixel_range of the config must be the lowest and the highest value that pixels can have, "
+        "as they are stored; leave it to the model to scale them."
+    )
 
 
 def check(is_right: tf.Tensor, message: str, *values: tf.Tensor) -> tf.Operation | None:
@@ -228,6 +266,35 @@ def _check_rows(are_right, message, values):
     return check(tf.reduce_all(are_right), message, tf.gather_nd(values, where), where)
 
 
+def stem_pixels(images: tf.Tensor, config: MaskRCNNConfig) -> tf.Tensor:
+    """Pixels of the channels that the backbone begins with, on the scale of `pixel_mean`.
+
+    Args:
+        images: (B, H, W, channels) float32, within `pixel_range`.
+        config: Of the model.
+
+    Returns:
+        (B, H, W, stem_channels) float32 0..255; one channel or two are repeated.
+    """
+    low, high = config.pixel_range
+    if (low, high) != RGB.pixel_range:
+        images = (images - low) * (255 / (high - low))
+    if config.channels < config.stem_channels:
+        chosen = [i % config.channels for i in range(config.stem_channels)]
+        images = tf.gather(images, chosen, axis=-1)
+    return images
+
+
+def of_stem_channels(values: Sequence[float], config: MaskRCNNConfig) -> list[float]:
+    """`pixel_mean` or `pixel_std` for each channel that the backbone begins with.
+
+    Example:
+        >>> of_stem_channels((1.0, 2.0, 3.0), MaskRCNNConfig(channels=4))
+        [1.0, 2.0, 3.0, 1.0]
+    """
+    return [values[i % len(values)] for i in range(config.stem_channels)]
+
+
 def normalize_and_pad(
     images: tf.Tensor,
     image_sizes: tf.Tensor,
@@ -238,16 +305,21 @@ def normalize_and_pad(
     """(images - mean) / std, 0 outside the valid part, padded right and below.
 
     Args:
-        images: (B, H, W, 3) float32 RGB 0..255.
+        images: (B, H, W, C) float32.
         image_sizes: (B, 2) int32 height and width of the valid part.
-        mean: Of the pixels, RGB.
-        std: Of the pixels, RGB.
+        mean: Of the pixels, C values.
+        std: Of the pixels, C values.
         size_divisor: Height and width become multiples of this.
     """
     height, width = tf.shape(images)[1], tf.shape(images)[2]
-    rows = tf.range(height) < image_sizes[:, :1]
-    columns = tf.range(width) < image_sizes[:, 1:]
-    valid = (rows[:, :, None] & columns[:, None, :])[..., None]
+    valid = _valid_part(images, image_sizes)
     normalized = tf.where(valid, (images - tf.constant(mean)) / tf.constant(std), 0.0)
     padding = [[0, 0], [0, -height % size_divisor], [0, -width % size_divisor], [0, 0]]
     return tf.pad(normalized, padding)
+
+
+def _valid_part(images, image_sizes):
+    """(B, H, W, 1) bool: where a pixel of a batch is one of its image, not of padding."""
+    rows = tf.range(tf.shape(images)[1]) < image_sizes[:, :1]
+    columns = tf.range(tf.shape(images)[2]) < image_sizes[:, 1:]
+    return (rows[:, :, None] & columns[:, None, :])[..., None]

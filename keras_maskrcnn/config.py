@@ -113,8 +113,14 @@ class MaskRCNNConfig:
         stride_in_1x1: Whether a block strides in its first 1x1 convolution (the Caffe2 weights)
             or in the 3x3 one (torchvision).
         fpn_channels: Channels of every level of the pyramid.
-        pixel_mean: Mean of the pixels, RGB, 0..255.
-        pixel_std: What the pixels are divided by, RGB.
+        channels: Of the images, 1 to 16: 3 is RGB. One or two are repeated to the three that the
+            backbone then begins with.
+        pixel_range: The lowest and the highest value that pixels can have, as they are stored and
+            given: [0, 65535] of 16 bits, [0, 1] of reflectances. Unless these are [0, 255] of 3
+            channels, images are read as they are stored; see `data.stored`.
+        pixel_mean: Mean of the pixels, on a scale where `pixel_range` is 0..255: of RGB, or of each
+            channel. Of RGB, the first further channel has that of R, the next that of G, and so on.
+        pixel_std: What the pixels are divided by, likewise.
         image_min_size: Length of the short side after resizing, in pixels.
         image_max_size: Longest side allowed after resizing, in pixels.
         resize_style: `"detectron2"` or `"torchvision"` (bilinear, sides rounded down); see
@@ -193,6 +199,8 @@ class MaskRCNNConfig:
     backbone_width: int = 64
     stride_in_1x1: bool = True
     fpn_channels: int = 256
+    channels: int = 3
+    pixel_range: Floats = (0.0, 255.0)
     pixel_mean: Floats = (123.675, 116.28, 103.53)
     pixel_std: Floats = (1.0, 1.0, 1.0)
     image_min_size: int = 800
@@ -254,6 +262,16 @@ class MaskRCNNConfig:
         """The defaults that depend on the neck or the norm."""
         of_neck = NECK_DEFAULTS.get(str(self.neck), NECK_DEFAULTS["fpn"])
         return {"head_norm": "group_norm" if self.norm == "group_norm" else "none", **of_neck}
+
+    @property
+    def is_rgb(self) -> bool:
+        """Whether images are RGB of 8 bits, which any picture file can be read as."""
+        return self.channels == 3 and self.pixel_range == (0.0, 255.0)
+
+    @property
+    def stem_channels(self) -> int:
+        """Channels that the backbone begins with."""
+        return max(self.channels, 3)
 
     @property
     def levels(self) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ import math
 import typing
 from collections.abc import Mapping, Sequence
 
+MOST_CHANNELS = 16
 # With this width each of the 32 groups of stage 2 has one channel.
 NARROWEST = {"resnext50_32x4d": 16, "resnext101_32x8d": 8}
 
@@ -56,8 +57,9 @@ def check_values(config, choices: Mapping[str, Sequence[str]]) -> None:
     for name, low in smallest.items():
         if getattr(config, name) < low:
             raise ValueError(f"{name} must be at least {low}, got {getattr(config, name)}.")
-    if config.freeze_at > 5:
-        raise ValueError(f"freeze_at must be at most 5, got {config.freeze_at}.")
+    for name, high in (("freeze_at", 5), ("channels", MOST_CHANNELS)):
+        if getattr(config, name) > high:
+            raise ValueError(f"{name} must be at most {high}, got {getattr(config, name)}.")
     for name in kinds:
         value = getattr(config, name)
         if name.endswith(("_threshold", "_fraction")) and not 0 <= value <= 1:
@@ -78,9 +80,15 @@ def _check_lists(config):
         may_be_empty = name == "box_head_channels" or (config.neck == "c4" and "_head_" in name)
         if (not values and not may_be_empty) or min(values, default=1) <= 0:
             raise ValueError(f"{name} needs values above 0, got {list(values)}.")
-    for name, length in (("pixel_mean", 3), ("pixel_std", 3), ("box_regression_weights", 4)):
-        if len(getattr(config, name)) != length:
-            raise ValueError(f"{name} needs {length} values, got {len(getattr(config, name))}.")
+    of_pixels = (3, config.channels)  # of RGB, or one a channel
+    lengths = {"pixel_mean": of_pixels, "pixel_std": of_pixels}
+    for name, allowed in {**lengths, "pixel_range": (2,), "box_regression_weights": (4,)}.items():
+        if len(getattr(config, name)) not in allowed:
+            needed = " or ".join(map(str, dict.fromkeys(allowed)))
+            raise ValueError(f"{name} needs {needed} values, got {len(getattr(config, name))}.")
+    low, high = config.pixel_range
+    if low >= high:
+        raise ValueError(f"pixel_range needs the lowest value first, got {[low, high]}.")
     for i, value in enumerate(config.class_score_thresholds):
         if not 0 <= value <= 1:
             raise ValueError(f"class_score_thresholds[{i}] must be within 0..1, got {value}.")

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from keras_maskrcnn.data.drawing import draw_detections
-from keras_maskrcnn.data.images import read_image
+from keras_maskrcnn.data.stored import display, read_to_show
 from keras_maskrcnn.ops.masks import paste_mask, paste_masks
 from keras_maskrcnn.ops.runs import mask_runs as runs_of
 from keras_maskrcnn.ops.runs import paste_runs, runs_rle
@@ -152,17 +152,26 @@ class Detections:
         more = ", ..." if len(self) > len(shown) else ""
         return f"<{len(self)} Detections in {width}x{height}: {', '.join(shown)}{more}>"
 
-    def plot(self, image: np.ndarray | str | os.PathLike | None = None) -> np.ndarray:
+    def plot(
+        self,
+        image: np.ndarray | str | os.PathLike | None = None,
+        pixel_range: Sequence[float] | None = None,
+        channels: Sequence[int] = (0, 1, 2),
+    ) -> np.ndarray:
         """The detections drawn on their image, (H, W, 3) uint8 RGB.
 
         Args:
-            image: The image (H, W, 3) RGB 0..255 or its path; white if None.
+            image: The image (H, W, 3) RGB 0..255, or (H, W, C) of other channels, or its path;
+                white if None.
+            pixel_range: What is black and what is white: see `data.stored.display`.
+            channels: Which of other channels are shown as red, green and blue.
 
         Raises:
-            ValueError: The image is not of the size that the detections are of.
+            ValueError: The image is not of the size that the detections are of, or has no such
+                channels.
             FileNotFoundError: There is no such file.
         """
-        return draw_detections(self._pixels(image), self)
+        return draw_detections(self._pixels(image, pixel_range, channels), self)
 
     def save(
         self, path: str | os.PathLike, image: np.ndarray | str | os.PathLike | None = None
@@ -177,7 +186,8 @@ class Detections:
 
         Args:
             path: Where to; the ending decides what is written.
-            image: What to draw on, as for `plot`. LabelMe's file names the image: its path, or the
+            image: What to draw on, as for `plot`, of which other channels may be chosen than
+                here. LabelMe's file names the image: its path, or the
                 one picture beside the file, `a.jpg` beside `a.labelme.json`.
 
         Raises:
@@ -286,18 +296,19 @@ class Detections:
             arrays["mask_run_counts"] = [len(runs) for runs in self.mask_runs]
         return {name: value for name, value in arrays.items() if value is not None}
 
-    def _pixels(self, image):
+    def _pixels(self, image, pixel_range, channels):
         if image is None:
             return np.full((*self.image_size, 3), 255, np.uint8)
         if isinstance(image, str | os.PathLike):
-            image = read_image(image)
-        image = np.asarray(image)
-        if image.shape != (*self.image_size, 3):
+            image = read_to_show(image, pixel_range, channels)
+            pixel_range, channels = None, (0, 1, 2)
+        image = np.atleast_3d(image)
+        if image.ndim != 3 or image.shape[:2] != self.image_size:
             raise ValueError(
-                f"The image must be {(*self.image_size, 3)}, as the one that was given to the "
-                f"model; got {image.shape}."
+                f"The image must be {(*self.image_size, 3)}, or of other channels, as the one that "
+                f"was given to the model; got {image.shape}."
             )
-        return np.clip(image, 0, 255).astype(np.uint8)
+        return display(image, pixel_range, channels)
 
 
 def _image_size(size):

@@ -9,7 +9,13 @@ import keras
 import tensorflow as tf
 
 from keras_maskrcnn.backbones import FPN, ResNet
-from keras_maskrcnn.batch import check_inputs, check_training_batch, normalize_and_pad
+from keras_maskrcnn.batch import (
+    check_inputs,
+    check_training_batch,
+    normalize_and_pad,
+    of_stem_channels,
+    stem_pixels,
+)
 from keras_maskrcnn.config import MaskRCNNConfig
 from keras_maskrcnn.detections import Detections
 from keras_maskrcnn.ops.nms import batched_nms
@@ -45,8 +51,9 @@ class MaskRCNN(keras.Model):
         **overrides: Fields of the config to change.
 
     Call arguments:
-        x: `{"images": (B, H, W, 3) RGB 0..255, "image_sizes": (B, 2) int32 height and width of
-            the valid top-left part}`; without `"image_sizes"`, or as a plain tensor, all is valid.
+        x: `{"images": (B, H, W, 3) RGB 0..255, or the config's `channels` and `pixel_range`,
+            "image_sizes": (B, 2) int32 height and width of the valid top-left part}`; without
+            `"image_sizes"`, or as a plain tensor, all is valid.
         training: Whether batch norms that train use the statistics of the batch.
 
     Returns:
@@ -133,7 +140,7 @@ class MaskRCNN(keras.Model):
     def _build_layers(self):
         """Makes all variables now, so that weights can be loaded before the first batch."""
         c = self.config
-        self.backbone.build((None, None, None, 3))
+        self.backbone.build((None, None, None, c.stem_channels))
         channels = c.feature_channels
         self.rpn_head.build((None, None, None, channels))
         regions = [(None, None, n, n, channels) for n in (c.box_pool_size, c.mask_pool_size)]
@@ -163,7 +170,7 @@ class MaskRCNN(keras.Model):
             The outputs of `call`, `"features"` (a dict of maps by level: `p2`..`p6`, `res4` or
             `res5`), `"proposals"` (B, R, 4) xyxy pixels, best first, `"proposal_logits"` (B, R).
         """
-        images, image_sizes = check_inputs(x)
+        images, image_sizes = check_inputs(x, self.config)
         features = self.extract_features(images, image_sizes, training)
         logits, deltas, anchors = self.run_rpn(features)
         proposals, proposal_logits, num_proposals = self.proposals["test"](
@@ -180,9 +187,11 @@ class MaskRCNN(keras.Model):
         }
 
     def extract_features(self, images, image_sizes, training=False) -> dict[str, tf.Tensor]:
-        """The levels p2 to p6 of the pyramid, or stage 4 or 5 alone (C4, C5), from RGB pixels."""
+        """The levels p2 to p6 of the pyramid, or stage 4 or 5 alone (C4, C5), from pixels."""
         c = self.config
-        pixels = normalize_and_pad(images, image_sizes, c.pixel_mean, c.pixel_std, c.size_divisor)
+        mean, std = (of_stem_channels(values, c) for values in (c.pixel_mean, c.pixel_std))
+        pixels = stem_pixels(images, c)
+        pixels = normalize_and_pad(pixels, image_sizes, mean, std, c.size_divisor)
         stages = self.backbone(tf.cast(pixels, self.compute_dtype), training=training)
         levels = self.fpn(stages, training=training) if c.neck == "fpn" else stages
         return {name: levels[name] for name in c.levels}

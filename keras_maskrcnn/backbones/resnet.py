@@ -182,7 +182,7 @@ class ResNet(keras.layers.Layer):
         last_stage: 5, or 4 where stage 5 is the head of the regions (C4).
 
     Call arguments:
-        inputs: (B, H, W, 3) normalised pixels.
+        inputs: (B, H, W, C) normalised pixels; 3 channels of the published weights.
 
     Returns:
         `{"res2": ..., "res3": ..., "res4": ..., "res5": ...}` at strides 4, 8, 16 and 32, up to

@@ -117,7 +117,7 @@ def _evaluate(args, report_folder):
     if dataset.problems:
         print(dataset.problem_report())
     if report_folder is not None:
-        write_report(evaluations, dataset, report_folder)
+        write_report(evaluations, dataset, report_folder, model.config)
         print(f"report: {pathlib.Path(report_folder, 'index.html')}")
     return evaluations
 

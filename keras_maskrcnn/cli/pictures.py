@@ -11,7 +11,7 @@ from keras_maskrcnn.cli import options
 if TYPE_CHECKING:
     from keras_maskrcnn.detections import Detections
 
-PICTURES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+PICTURES = (".bmp", ".jpeg", ".jpg", ".npy", ".png", ".tif", ".tiff", ".webp")
 
 
 def picture_files(names: Iterable[str]) -> list[pathlib.Path]:

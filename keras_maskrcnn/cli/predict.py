@@ -163,12 +163,15 @@ def predict(args: argparse.Namespace) -> int:
 
 
 def _predict_pictures(args, files, model):
+    from keras_maskrcnn.data.stored import decode_to_show, read_bytes
+
     output = pathlib.Path(args.output or "predictions")
     output.mkdir(parents=True, exist_ok=True)
     results, failures, drawn = [], [], set()
     for image_id, file, found in find_in_files(model, files, args, failures):
         if math.prod(found.image_size) <= MOST_DRAWN:
-            found.save(output / f"{free_name(file.stem, drawn)}.png", str(file))
+            picture = decode_to_show(read_bytes(file), str(file), model.config)
+            found.save(output / f"{free_name(file.stem, drawn)}.png", picture)
         else:
             print(f"keras-maskrcnn: not drawn, for its size: {file}", file=sys.stderr)
         for name, entry in zip(found.class_names, found.to_coco(image_id), strict=True):

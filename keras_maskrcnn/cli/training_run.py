@@ -23,6 +23,7 @@ from keras_maskrcnn.cli.training_options import TrainingOptions
 from keras_maskrcnn.config import NO_CLASS, MaskRCNNConfig
 from keras_maskrcnn.data import Augmentation, Dataset, TFRecordDataset, open_dataset
 from keras_maskrcnn.data.inspection import figures, remarks
+from keras_maskrcnn.data.stored import display
 from keras_maskrcnn.evaluation.callbacks import CocoEvaluation
 from keras_maskrcnn.evaluation.coco import figures as coco_figures
 from keras_maskrcnn.evaluation.coco import results_table, run_coco_eval
@@ -226,11 +227,12 @@ def write_samples(
     for index, record in enumerate(dataset.records[:count]):
         name = f"{index:02}-{pathlib.Path(record.path).stem}.png"
         try:
-            image = record.read_image()
+            pixels = record.read_pixels(model.config)
         except (ValueError, OSError):  # training or evaluation has noted it
             continue
-        found = model.predict([image], verbose=0)[0]
-        found[found.scores >= SAMPLE_SCORE].save(folder / name, image)
+        found = model.predict([pixels], verbose=0)[0]
+        picture = display(pixels, model.config.pixel_range)
+        found[found.scores >= SAMPLE_SCORE].save(folder / name, picture)
 
 
 def load_weights(model: MaskRCNN, weights: str | os.PathLike) -> None:
@@ -379,7 +381,7 @@ def _finish(folder, train_set, val_set, tile_size):
         results = coco_figures(evaluations)
         write_results(results, folder / "results.json")
         console.print(results_table(results))
-        write_report(evaluations, val_set, folder / "report")
+        write_report(evaluations, val_set, folder / "report", model.config)
     write_samples(model, val_set or train_set, folder / "samples")
     _report_problems(folder, [data for data in (train_set, val_set) if data and data.problems])
     shutil.rmtree(folder / "backup", ignore_errors=True)

@@ -56,24 +56,28 @@ class Augmentation:
             `(v, v)`. The paper has `(0.1, 2.0)`. What is larger than the square is cropped to it.
             It takes the place of `short_side`.
         jitter_size: Pixels of that square's side.
-        brightness: Added to all pixels, as a share of 255, -1..1.
-        contrast: Change of the distance from the mean grey, -1 (all grey) .. 1 (double).
-        saturation: Change of the distance of each pixel from its grey, -1..1.
-        hue: Share of a full turn of the colours around the grey axis, -0.5..0.5.
+        brightness: Added to all pixels, as a share of 255 or of the width of `pixel_range`, -1..1.
+        contrast: Change of the distance from the mean grey, -1 (all grey) .. 1 (double); without
+            three channels, from the mean of all of them.
+        saturation: Change of the distance of each pixel from its grey, -1..1; of three channels.
+        hue: Share of a full turn of the colours around the grey axis, -0.5..0.5; of three channels.
+        pixel_range: The lowest value that pixels can have, which is black, and the highest, as in
+            the config. `rotation`, `brightness` and so on need it for images that are not uint8.
 
     Call arguments:
-        element: `{"image": (H, W, 3) uint8 RGB, "boxes": (N, 4) float32 xyxy pixels, "classes":
-            (N,) int32, -1 where padded, "masks": (N, M, M) uint8 0 or 1, cut out in the boxes}`,
-            with or without masks, tensors or arrays. Further entries are passed on.
+        element: `{"image": (H, W, 3) uint8 RGB, or (H, W, C) float32 within `pixel_range`,
+            "boxes": (N, 4) float32 xyxy pixels, "classes": (N,) int32, -1 where padded, "masks":
+            (N, M, M) uint8 0 or 1, cut out in the boxes}`, with or without masks, tensors or
+            arrays. Further entries are passed on.
         seed: (2,) int32. The same seed gives the same result.
 
     Returns:
-        The element, changed; its image is uint8 and has the size to train on. Rows of padding are
-        dropped like objects, but where nothing else would be left one row of padding stays.
+        The element, changed; its image, of the same type, has the size to train on. Rows of padding
+        are dropped like objects, but where nothing else would be left one row of padding stays.
 
     Raises:
-        ValueError: An option is out of its range, two exclude each other, or the element lacks an
-            entry.
+        ValueError: An option is out of its range, two exclude each other, the element lacks an
+            entry, or its image has no such colours.
 
     Example:
         >>> augment = Augmentation(horizontal_flip=0.5, short_side=(640, 800))
@@ -95,6 +99,7 @@ class Augmentation:
     contrast: Range | None = None
     saturation: Range | None = None
     hue: Range | None = None
+    pixel_range: Sequence[float] | None = None
 
     def __post_init__(self):
         if self.short_side is not None and self.scale_jitter is not None:
@@ -109,6 +114,8 @@ class Augmentation:
         for name in COLOURS:
             limit = 0.5 if name == "hue" else 1
             self._set_range(name, -limit, limit)
+        if self.pixel_range is not None:
+            self._set_range("pixel_range", -math.inf, math.inf)
 
     def _set_range(self, name, least, most, spread=lambda value: (-value, value), **checks):
         value = getattr(self, name)
@@ -137,10 +144,7 @@ class Augmentation:
         numbers = tf.random.stateless_uniform([len(DRAWS)], seed)
         draws = dict(zip(DRAWS, tf.unstack(numbers), strict=True))
         view = self._view(element["image"], draws)
-        image = view.image(element["image"])
-        if any(getattr(self, name) is not None for name in COLOURS):
-            image = self._recolour(image, draws)
-        image = tf.saturate_cast(tf.round(image), tf.uint8)
+        image = self._change_pixels(element["image"], view, draws)
         return {**element, "image": image, **_move_objects(element, view)}
 
     def _view(self, image, draws):
@@ -161,15 +165,44 @@ class Augmentation:
             view = view.crop(side, side, draws["jitter_top"], draws["jitter_left"])
         return view.flip(draws["flip"] < self.horizontal_flip)
 
-    def _recolour(self, image, draws):
-        """An image float32 0..255 in other colours; they may leave that range."""
+    def _change_pixels(self, stored, view, draws):
+        recolours = any(getattr(self, name) is not None for name in COLOURS)
+        low, high = self._pixel_range(stored, recolours)
+        image = view.image(stored, low)
+        if recolours:
+            image = self._recolour(image, draws, high - low)
+        if stored.dtype == tf.uint8:
+            return tf.saturate_cast(tf.round(image), tf.uint8)
+        return tf.clip_by_value(image, low, high) if recolours else image
+
+    def _pixel_range(self, image, recolours):
+        """The lowest and the highest value of an image's pixels; 0, 0 where nothing needs them."""
+        if self.pixel_range is not None:
+            return self.pixel_range
+        if image.dtype == tf.uint8:
+            return 0.0, 255.0
+        if recolours or self.rotation is not None:
+            raise ValueError(
+                f"The image is {image.dtype.name}: give Augmentation the pixel_range of the config."
+            )
+        return 0.0, 0.0
+
+    def _recolour(self, image, draws, width):
+        """An image float32 in other colours; they may leave its range, which is of this width."""
+        count = image.shape[-1]
+        if count != 3 and (self.saturation is not None or self.hue is not None):
+            raise ValueError(
+                f"saturation and hue are of RGB, the image has {count} channels: leave them out."
+            )
         brightness, contrast, saturation, hue = (
             _between(draws[name], getattr(self, name) or (0.0, 0.0)) for name in COLOURS
         )
-        grey = tf.tile(tf.constant(LUMA)[:, None], [1, 3])
-        colours = _hue_rotation(hue) @ (tf.eye(3) + saturation * (tf.eye(3) - grey))
+        weights = LUMA if count == 3 else [1 / count] * count
+        grey = tf.tile(tf.constant(weights)[:, None], [1, count])
+        colours = tf.eye(count) + saturation * (tf.eye(count) - grey)
+        colours = _hue_rotation(hue) @ colours if count == 3 else colours
         mean_grey = tf.reduce_mean(image, axis=(0, 1))[None] @ colours @ grey
-        shift = 255.0 * brightness - contrast * mean_grey[0]
+        shift = width * brightness - contrast * mean_grey[0]
         return tf.tensordot(image, (1 + contrast) * colours, 1) + shift
 
 
@@ -189,8 +222,12 @@ def _tensors(element):
         raise ValueError(f"The element has no {', '.join(missing)}; it has {sorted(element)}.")
     element = {name: tf.convert_to_tensor(value) for name, value in element.items()}
     image = element["image"]
-    if image.shape.rank != 3 or image.shape[-1] != 3 or image.dtype != tf.uint8:
-        raise ValueError(f"image must be (H, W, 3) uint8, got {image.shape} {image.dtype.name}.")
+    is_rgb = image.dtype == tf.uint8 and image.shape[-1] == 3
+    if image.shape.rank != 3 or not (is_rgb or image.dtype == tf.float32):
+        raise ValueError(
+            "image must be (H, W, 3) uint8, or (H, W, C) float32; got "
+            f"{image.shape} {image.dtype.name}."
+        )
     return element
 
 

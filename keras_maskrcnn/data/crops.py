@@ -5,8 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from keras_maskrcnn.batch import RGB
+from keras_maskrcnn.config import MaskRCNNConfig
 from keras_maskrcnn.data.masks import pack_mask
-from keras_maskrcnn.data.records import Box, Instance, Record, check_size, load_image
+from keras_maskrcnn.data.records import Box, Instance, Record, check_size, load_pixels
 from keras_maskrcnn.data.windows import open_windows
 from keras_maskrcnn.ops.runs import Window
 
@@ -32,12 +34,12 @@ def choose_window(record: Record, crop_size: int, rng: np.random.Generator) -> W
     return left, top, min(left + crop_size, record.width), min(top + crop_size, record.height)
 
 
-def load_window(record: Record, window: Window) -> np.ndarray:
-    """A part of the picture of a record, (h, w, 3) uint8 RGB; errors as of `load_image`."""
+def load_window(record: Record, window: Window, config: MaskRCNNConfig = RGB) -> np.ndarray:
+    """A part of the pixels of a record for a model of a config; errors as of `load_pixels`."""
     left, top, right, bottom = window
     if record.encoded is not None:
-        return load_image(record)[top:bottom, left:right]
-    with open_windows(record.path) as picture:
+        return load_pixels(record, config)[top:bottom, left:right]
+    with open_windows(record.path, config) as picture:
         check_size(record, picture.size)
         return picture.window(window)
 

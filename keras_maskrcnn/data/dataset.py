@@ -194,8 +194,9 @@ class Dataset:
         """One record at full size, to look at.
 
         Returns:
-            `image` (H, W, 3) uint8 RGB, `boxes` (n, 4) xyxy pixels, `class_ids` (n,), and `masks`
-            (n, H, W) bool, crowds left out.
+            `image` (H, W, 3) uint8 RGB, of other channels as `data.stored.display` shows them;
+            `boxes` (n, 4) xyxy pixels, `class_ids` (n,), and `masks` (n, H, W) bool, crowds left
+            out.
 
         Raises:
             FileNotFoundError: There is no such image file.

@@ -11,6 +11,8 @@ import PIL.ExifTags
 import PIL.Image
 import PIL.TiffImagePlugin
 
+from keras_maskrcnn.data.arrays import array_size, is_array_file
+
 JPEG = b"\xff\xd8"
 # A JPEG is a list of segments, each with a marker, a length and its content; pixels follow segments
 # of START_OF_SCAN. Among the pixels FF stands before 00 or a restart marker, D0 to D7, only.
@@ -33,10 +35,18 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
         >>> read_image("photo.jpg").shape
         (480, 640, 3)
     """
-    path = os.fspath(path)
+    return decode_image(read_bytes(path), os.fspath(path))
+
+
+def read_bytes(path: str | os.PathLike) -> bytes:
+    """What is in an image file.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+    """
     if not os.path.isfile(path):
-        raise FileNotFoundError(f"There is no image file {path}.")
-    return decode_image(pathlib.Path(path).read_bytes(), path)
+        raise FileNotFoundError(f"There is no image file {os.fspath(path)}.")
+    return pathlib.Path(path).read_bytes()
 
 
 def decode_image(data: bytes, where: str) -> np.ndarray:
@@ -53,18 +63,42 @@ def decode_image(data: bytes, where: str) -> np.ndarray:
         >>> decode_image(pathlib.Path("photo.jpg").read_bytes(), "photo.jpg").shape
         (480, 640, 3)
     """
+    image = _decode(data, where, cv2.IMREAD_COLOR)
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
+
+
+def decode_unchanged(data: bytes, where: str) -> np.ndarray:
+    """The picture in the bytes of an image file, turned upright: (H, W, C), nothing else changed.
+
+    Grey has one channel, alpha is the last of four, and bits are as many as there are.
+
+    Raises:
+        ValueError: As of `decode_image`.
+    """
+    image = np.atleast_3d(_decode(data, where, cv2.IMREAD_UNCHANGED))
+    if image.shape[2] > 1:  # of BGR or BGRA
+        image = image[..., [2, 1, 0, 3][: image.shape[2]]]
+    try:
+        with PIL.Image.open(io.BytesIO(data)) as picture:
+            orientation = _orientation(picture)
+    except PIL.UnidentifiedImageError:  # a format that has none
+        orientation = 1
+    return np.ascontiguousarray(turn_upright(image, orientation))
+
+
+def _decode(data, where, how):
     if not data:
         raise ValueError(f"{where}: the image file is empty.")
     # OpenCV fills what is missing of a JPEG with grey and says nothing of it.
     if data[:2] == JPEG and not _has_jpeg_end(data):
         raise ValueError(f"{where}: the JPEG file is truncated; it lacks its end marker.")
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), how)
     except cv2.error as error:
         raise ValueError(f"{where}: not a readable image: {error.err}.") from error
     if image is None:
         raise ValueError(f"{where}: not an image, or one that is truncated or broken.")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
+    return image
 
 
 def _has_jpeg_end(data):
@@ -84,12 +118,17 @@ def _has_jpeg_end(data):
 def exif_orientation(data: bytes, image: np.ndarray) -> int:
     """The EXIF orientation, 1 to 8, that `decode_image` followed: how the stored pixels lie.
 
+    It is 1 of what OpenCV cannot read.
+
     Args:
         data: The bytes of the image file.
         image: What `decode_image` made of them.
     """
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    stored = cv2.imdecode(np.frombuffer(data, np.uint8), flags)[:, :, ::-1]
+    stored = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    if stored is None:
+        return 1
+    stored = stored[:, :, ::-1]
     for orientation in range(1, 9):
         if np.array_equal(turn_upright(stored, orientation), image):
             return orientation
@@ -97,7 +136,7 @@ def exif_orientation(data: bytes, image: np.ndarray) -> int:
 
 
 def turn_upright(stored: np.ndarray, orientation: int) -> np.ndarray:
-    """Stored pixels (H, W, 3), turned as an EXIF orientation of 1 to 8 says."""
+    """Stored pixels (H, W, C), turned as an EXIF orientation of 1 to 8 says."""
     image = stored.swapaxes(0, 1) if orientation >= 5 else stored
     image = image[:, ::-1] if orientation in (2, 3, 6, 7) else image
     return image[::-1] if orientation in (3, 4, 7, 8) else image
@@ -110,7 +149,8 @@ def image_size(path: str | os.PathLike) -> tuple[int, int]:
         FileNotFoundError: There is no such file.
         ValueError: It is no picture.
     """
-    return _header_size(path, os.fspath(path))
+    with open(path, "rb") as file:
+        return _header_size(file, os.fspath(path))
 
 
 def encoded_image_size(data: bytes, where: str) -> tuple[int, int]:
@@ -127,9 +167,10 @@ def _header_size(file, where):
         with PIL.Image.open(file) as picture:
             width, height = _stored_size(picture)
             turned = _orientation(picture) >= 5
-    except FileNotFoundError:
-        raise
     except PIL.UnidentifiedImageError as error:  # whose text is the file's name again
+        file.seek(0)
+        if is_array_file(file.read(8)):
+            return array_size(file, where)
         raise ValueError(f"{where}: not an image, or a broken one.") from error
     except (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError) as error:
         raise ValueError(f"{where}: not an image, or a broken one: {error}") from error
@@ -213,7 +254,7 @@ def resized_shape(
 def resize_image(
     image: np.ndarray, shape: tuple[int, int], style: str = "detectron2"
 ) -> np.ndarray:
-    """An image (H, W, 3) of any dtype at the height and width of `shape`.
+    """An image (H, W, C) of any dtype at the height and width of `shape`.
 
     Bilinear where it grows. Where it shrinks, the mean of the pixels that fall into one in the
     style `"detectron2"`, which smooths too; still bilinear in the style `"torchvision"`.
@@ -223,4 +264,9 @@ def resize_image(
         return image
     smooth = height < image.shape[0] and style != "torchvision"
     method = cv2.INTER_AREA if smooth else cv2.INTER_LINEAR
-    return cv2.resize(image, (width, height), interpolation=method)
+    # OpenCV takes the mean of up to four channels; what has three is resized as RGB is.
+    resized = [
+        np.atleast_3d(cv2.resize(image[..., i : i + 3], (width, height), interpolation=method))
+        for i in range(0, image.shape[2], 3)
+    ]
+    return resized[0] if len(resized) == 1 else np.concatenate(resized, axis=2)

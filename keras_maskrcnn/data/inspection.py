@@ -194,7 +194,7 @@ def _tile(dataset, index, side, doubtful):
     shape = max(1, round(record.height * scale)), max(1, round(record.width * scale))
     instances = [instance for instance in record.instances if not instance.crowd]
     doubts = [doubtful(instance) for instance in instances]
-    image = resize_image(record.read_image(), shape)
+    image = resize_image(record.read_to_show(), shape)
     boxes = np.array([i.box for i in instances], np.float32).reshape(-1, 4) * scale
     masks = [_small_mask(instance, record, shape) for instance in instances]
     # The first are drawn on top: small ones, which large ones would hide.

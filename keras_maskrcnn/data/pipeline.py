@@ -12,7 +12,7 @@ from keras_maskrcnn.config import MaskRCNNConfig
 from keras_maskrcnn.data.crops import choose_window, crop_record, load_window
 from keras_maskrcnn.data.images import resize_image, resized_shape
 from keras_maskrcnn.data.masks import rasterize, recut_mask, unpack_mask
-from keras_maskrcnn.data.records import AnnotatedImages, Record, load_image
+from keras_maskrcnn.data.records import AnnotatedImages, Record, load_pixels
 
 # Batches over which pictures that lie and pictures that stand are spread evenly.
 MIXED_WINDOW = 32
@@ -82,16 +82,17 @@ def make_batches(
     Args:
         items: Where the records come from.
         dataset: Whose records they are, for what is wrong with them.
-        config: Image sizes, `max_gt_boxes`, `gt_mask_size`, whether there are masks, and whether
-            batch norms train.
+        config: `channels` and `pixel_range`, image sizes, `max_gt_boxes`, `gt_mask_size`, whether
+            there are masks, and whether batch norms train.
         batch_size: B, images a batch, padded to the largest of them.
         training: Whether to shuffle, group and flip.
         seed: Of the order, the flips, the augmentation, and which objects are kept of more than
             `max_gt_boxes`.
         augmentation: Takes the place of resizing and flipping: `augmentation(element, seed)`, in
-            graph mode, of the element `{"image": (H, W, 3) uint8 RGB as in the file, "boxes": (N,
-            4) float32 xyxy pixels, "classes": (N,) int32, -1 where padded, "masks": (N, M, M)
-            uint8}` and a seed (2,) int32 is an element whose image has the size to train on.
+            graph mode, of the element `{"image": (H, W, 3) uint8 RGB as in the file, or of another
+            config (H, W, channels) float32, "boxes": (N, 4) float32 xyxy pixels, "classes": (N,)
+            int32, -1 where padded, "masks": (N, M, M) uint8}` and a seed (2,) int32 is an element
+            whose image has the size to train on.
         start: Number of batches that were seen before: with b batches an epoch, the first iteration
             begins at batch `start % b` of epoch `start // b`. Nothing is decoded for it.
         crop_size: Side of a square, in pixels of the file: of each image only such a part is seen,
@@ -99,7 +100,8 @@ def make_batches(
             keep their size; give the `tile_size` to predict with. Of a TIFF no more is read.
 
     Returns:
-        `x = {"images": (B, H, W, 3) float32 RGB 0..255, "image_sizes": (B, 2) int32}` and
+        `x = {"images": (B, H, W, channels) float32 within the config's `pixel_range`, RGB 0..255
+        by default, "image_sizes": (B, 2) int32}` and
         `y = {"boxes": (B, N, 4) float32 xyxy pixels, "classes": (B, N) int32, -1 where padded,
         "masks": (B, N, M, M) uint8, cut out in the boxes}`, N at least 1.
 
@@ -193,14 +195,14 @@ def split_batch(
     return x, {name: element[name] for name in ("boxes", "classes", "masks") if name in element}
 
 
-def finish_element(element: dict[str, tf.Tensor], mask_size: int) -> dict[str, tf.Tensor]:
+def finish_element(element: dict[str, tf.Tensor], config: MaskRCNNConfig) -> dict[str, tf.Tensor]:
     """An element with the size of its image, and at least one row, of padding if need be."""
     empty = tf.cast(tf.shape(element["classes"])[0] == 0, tf.int32)
     shapes = {
-        "image": (None, None, 3),
+        "image": (None, None, config.channels),
         "boxes": (None, 4),
         "classes": (None,),
-        "masks": (None, mask_size, mask_size),
+        "masks": (None, config.gt_mask_size, config.gt_mask_size),
     }
     finished = {"image_sizes": tf.shape(element["image"])[:2]}
     for name in shapes.keys() & element.keys():
@@ -252,19 +254,18 @@ class _Reader:
         self.training = training
         self.augmentation = augmentation
         self.crop_size = crop_size
-        self.dtypes = {"image": tf.uint8, "boxes": tf.float32, "classes": tf.int32}
+        self.dtypes = {"image": tf.uint8 if config.is_rgb else tf.float32}
+        self.dtypes |= {"boxes": tf.float32, "classes": tf.int32}
         if config.mask:
             self.dtypes["masks"] = tf.uint8
 
     def element(self, item: tuple[tf.Tensor, ...], seed: tf.Tensor) -> dict[str, tf.Tensor]:
         values = tf.numpy_function(self._read, [seed, *item], list(self.dtypes.values()))
-        element = finish_element(
-            dict(zip(self.dtypes, values, strict=True)), self.config.gt_mask_size
-        )
+        element = finish_element(dict(zip(self.dtypes, values, strict=True)), self.config)
         if self.augmentation is None:
             return element
         del element["image_sizes"]
-        return finish_element(self.augmentation(element, seed), self.config.gt_mask_size)
+        return finish_element(self.augmentation(element, seed), self.config)
 
     def _read(self, seed, *item):
         """The values of `dtypes` for an item, or for another one that can be read."""
@@ -285,9 +286,9 @@ class _Reader:
     def _look(self, record, rng):
         """The picture of a record, or of a part of it, and the record or what the part shows."""
         if self.crop_size is None:
-            return load_image(record), record
+            return load_pixels(record, self.config), record
         window = choose_window(record, self.crop_size, rng)
-        image = load_window(record, window)
+        image = load_window(record, window, self.config)
         mask_in = self._mask if self.config.mask else None
         return image, crop_record(record, window, mask_in)
 
@@ -300,7 +301,8 @@ class _Reader:
         boxes = (boxes * np.tile(scale, 2)).astype(np.float32)
         image = resize_image(image, shape, c.resize_style)
         if self.training and rng.random() < 0.5:
-            image, masks = cv2.flip(image, 1), np.ascontiguousarray(masks[:, :, ::-1])
+            image = np.atleast_3d(cv2.flip(image, 1))
+            masks = np.ascontiguousarray(masks[:, :, ::-1])
             boxes[:, [0, 2]] = shape[1] - boxes[:, [2, 0]]
         return image, boxes, classes, masks
 

@@ -6,7 +6,10 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 
-from keras_maskrcnn.data.images import decode_image, read_image
+from keras_maskrcnn.batch import RGB
+from keras_maskrcnn.config import MaskRCNNConfig
+from keras_maskrcnn.data.images import decode_image, read_bytes, read_image
+from keras_maskrcnn.data.stored import decode_pixels, decode_to_show
 
 Box = tuple[float, float, float, float]
 Lost = Literal["image", "annotation"]
@@ -64,17 +67,50 @@ class Record:
             return read_image(self.path)
         return decode_image(self.encoded, self.path)
 
+    def read_pixels(self, config: MaskRCNNConfig) -> np.ndarray:
+        """The pixels for a model of a config; as of `data.stored.read_pixels`."""
+        if config.is_rgb:
+            return self.read_image()
+        return decode_pixels(self.read_bytes(), self.path, config)
 
-def load_image(record: Record) -> np.ndarray:
-    """The picture of a record, (H, W, 3) uint8 RGB.
+    def read_to_show(self, config: MaskRCNNConfig = RGB) -> np.ndarray:
+        """A picture (H, W, 3) uint8 RGB of any image; as of `data.stored.decode_to_show`."""
+        return decode_to_show(self.read_bytes(), self.path, config)
+
+    def read_bytes(self) -> bytes:
+        """What is in the image file; a FileNotFoundError if there is none."""
+        return read_bytes(self.path) if self.encoded is None else self.encoded
+
+
+def load_image(record: Record, config: MaskRCNNConfig = RGB) -> np.ndarray:
+    """The picture of a record to look at, (H, W, 3) uint8 RGB, whatever its channels.
+
+    Args:
+        record: Of the image.
+        config: Of the model that takes it; without one, what is no RGB is shown as it seems best.
 
     Raises:
         FileNotFoundError: There is no such file.
         ValueError: It cannot be read, or has another size than the record.
+        ModuleNotFoundError: It is a TIFF that only tifffile reads, which is not installed.
     """
-    image = record.read_image()
+    image = record.read_to_show(config)
     check_size(record, image.shape[:2])
     return image
+
+
+def load_pixels(record: Record, config: MaskRCNNConfig) -> np.ndarray:
+    """The pixels of a record for a model of a config, (H, W, channels).
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It cannot be read, has another size than the record, or other pixels than the
+            config says.
+        ModuleNotFoundError: It is a TIFF to be read as stored, and tifffile is not installed.
+    """
+    pixels = record.read_pixels(config)
+    check_size(record, pixels.shape[:2])
+    return pixels
 
 
 def check_size(record: Record, size: tuple[int, ...]) -> None:

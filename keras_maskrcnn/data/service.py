@@ -134,7 +134,7 @@ def stock_element(
     element = (
         augmentation(element, seed) if augmentation else _resize_and_flip(element, config, seed)
     )
-    return finish_element(element, config.gt_mask_size)
+    return finish_element(element, config)
 
 
 def _targets(example, config, seed):

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
+from keras_maskrcnn.batch import describe_pixels
 from keras_maskrcnn.config import MaskRCNNConfig
 from keras_maskrcnn.data.dataset import Dataset
 from keras_maskrcnn.data.formats import tfrecord
@@ -113,7 +114,7 @@ class TFRecordDataset(Dataset):
         Raises:
             ValueError: The masks are not of the size `config.gt_mask_size`; a class id means one
                 thing here and another to the model; or of a service is asked what it has not: an
-                order, a start, or crops.
+                order, a start, crops, or other channels than RGB.
         """
         if config.mask and config.gt_mask_size != self.mask_size:
             raise ValueError(
@@ -132,6 +133,11 @@ class TFRecordDataset(Dataset):
         if service is None:
             how = batch_size, training, seed, augmentation, start, crop_size
             return make_batches(self, self, config, *how)
+        if not config.is_rgb:
+            raise ValueError(
+                "The workers of a tf.data service read images as RGB 0..255; the config has "
+                f"{describe_pixels(config)}: leave out service."
+            )
         if not training or start or crop_size:
             raise ValueError(
                 "A tf.data service has no order and no crops: use it with training, without start "

@@ -79,11 +79,14 @@ class View(NamedTuple):
         """(2,) int32 height and width."""
         return tf.cast(tf.stack([self.height, self.width]), tf.int32)
 
-    def image(self, image: tf.Tensor) -> tf.Tensor:
-        """What it shows of the pixels (H, W, 3): float32, smoothed where it shrinks."""
+    def image(self, image: tf.Tensor, black: float = 0.0) -> tf.Tensor:
+        """What it shows of the pixels (H, W, C): float32, smoothed where it shrinks.
+
+        What lies outside of the image is `black`.
+        """
         images = tf.cast(image, tf.float32)[None]
-        images = _warp(images, self) if self.rotated else _resample(images, self)
-        return tf.ensure_shape(images[0], (None, None, 3))
+        images = _warp(images - black, self) + black if self.rotated else _resample(images, self)
+        return tf.ensure_shape(images[0], (None, None, image.shape[-1]))
 
     def boxes(self, boxes: tf.Tensor) -> tf.Tensor:
         """Boxes (N, 4) xyxy around boxes of the original; they may reach out of the view."""
@@ -123,7 +126,7 @@ def _affine(linear, shift):
 
 
 def _warp(images, view):
-    """The view of images (1, H, W, 3), one that may be rotated."""
+    """The view of images (1, H, W, C), one that may be rotated."""
     # It samples single points, which would alias; so the image shrinks before.
     area = tf.abs(tf.linalg.det(view.matrix[:2, :2]))
     scale = tf.minimum(tf.math.rsqrt(area), 1.0)
@@ -134,7 +137,7 @@ def _warp(images, view):
 
 
 def _resample(images, view):
-    """The view of images (1, H, W, 3), one that is not rotated."""
+    """The view of images (1, H, W, C), one that is not rotated."""
     mirrored = view.matrix[0, 0] < 0
     left = view.matrix[0, 2] + tf.where(mirrored, view.matrix[0, 0] * view.width, 0.0)
     start = tf.stack([view.matrix[1, 2], left])
@@ -144,7 +147,7 @@ def _resample(images, view):
 
 
 def _scale(images, start, scale, size):
-    """The part of images (1, H, W, 3) that begins at `start`, scaled, rows first."""
+    """The part of images (1, H, W, C) that begins at `start`, scaled, rows first."""
 
     def smooth():
         return tf.raw_ops.ScaleAndTranslate(

@@ -2,13 +2,17 @@
 
 import collections
 import contextlib
+import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import numpy as np
 
-from keras_maskrcnn.data.images import read_image
+from keras_maskrcnn.batch import RGB
+from keras_maskrcnn.config import MaskRCNNConfig
+from keras_maskrcnn.data.arrays import import_tifffile
+from keras_maskrcnn.data.stored import as_part, read_pixels
 from keras_maskrcnn.ops.runs import Window
 
 TIFF_ENDINGS = (".tif", ".tiff", ".btf", ".svs", ".ndpi", ".scn")
@@ -21,11 +25,11 @@ class WindowedImage(Protocol):
     size: tuple[int, int]  # height and width
 
     def window(self, window: Window) -> np.ndarray:
-        """The pixels (bottom - top, right - left, 3) of a window, which lies in the image."""
+        """The pixels (bottom - top, right - left, C) of a window, which lies in the image."""
 
 
 class WholeImage:
-    """An image (H, W, 3) that is in memory, or a `numpy.memmap`."""
+    """An image (H, W, C) that is in memory, or a `numpy.memmap`."""
 
     def __init__(self, pixels: np.ndarray):
         self.pixels = pixels
@@ -36,12 +40,26 @@ class WholeImage:
         return np.ascontiguousarray(self.pixels[top:bottom, left:right])
 
 
+class StoredWindows:
+    """Windows as a model of a config takes them, of an image whose pixels are as stored."""
+
+    def __init__(self, stored: WindowedImage, where: str, config: MaskRCNNConfig):
+        self.size = stored.size
+        self._stored = stored
+        self._where = where
+        self._config = config
+
+    def window(self, window: Window) -> np.ndarray:
+        return as_part(self._stored.window(window), self._where, self._config)
+
+
 @contextlib.contextmanager
-def open_windows(path: str | os.PathLike) -> Iterator[WindowedImage]:
-    """An image file whose windows are as those of `read_image`: (h, w, 3) uint8 RGB.
+def open_windows(path: str | os.PathLike, config: MaskRCNNConfig = RGB) -> Iterator[WindowedImage]:
+    """An image file whose windows are as those of `read_pixels`, for a model of a config.
 
     Of a TIFF only the tiles or strips that a window touches are read; of a pyramid, those of its
-    largest level. Other formats, and TIFFs of planes, palettes or floats, are read whole.
+    largest level. Other formats, and TIFFs of planes and pages, are read whole, and for RGB those
+    of palettes and floats.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -58,44 +76,60 @@ def open_windows(path: str | os.PathLike) -> Iterator[WindowedImage]:
     if not os.path.isfile(path):
         raise FileNotFoundError(f"There is no image file {os.fspath(path)}.")
     if not os.fspath(path).lower().endswith(TIFF_ENDINGS):
-        yield WholeImage(read_image(path))
+        yield WholeImage(read_pixels(path, config))
         return
-    tifffile = _import_tifffile(path)
+    tifffile = import_tifffile(os.fspath(path))
     with open(path, "rb") as file:
         try:
-            page = tifffile.TiffFile(file).pages[0]
-            has_windows = _has_windows(tifffile, page)
+            tiff = tifffile.TiffFile(file)
+            windows = _open_page(tifffile, tiff, path, config)
         except (tifffile.TiffFileError, IndexError) as error:
             raise ValueError(
                 f"{os.fspath(path)}: not an image, or a broken one: {error}"
             ) from error
-        yield TiffWindows(path, page) if has_windows else WholeImage(read_image(path))
+        yield windows or WholeImage(read_pixels(path, config))
 
 
-def _import_tifffile(path):
-    try:
-        import tifffile
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            f"{os.fspath(path)}: a TIFF is read window by window with tifffile: "
-            "pip install 'maskrcnn-keras[tiff]'"
-        ) from error
-    return tifffile
+def _open_page(tifffile, tiff, path, config):
+    """The windows of a TIFF, None where it has to be read whole."""
+    page = tiff.pages[0]
+    if not _is_upright(page):
+        return None
+    if config.is_rgb:
+        convert = functools.partial(_as_rgb, has_alpha=_has_alpha(page))
+        return (
+            TiffWindows(path, page, 3, np.uint8, convert) if _is_like_rgb(tifffile, page) else None
+        )
+    if not _has_samples(tifffile, tiff, config):
+        return None
+    stored = TiffWindows(path, page, page.samplesperpixel, page.dtype, np.ascontiguousarray)
+    return StoredWindows(stored, os.fspath(path), config)
 
 
-def _has_windows(tifffile, page):
+def _is_upright(page):
+    orientation = page.tags.get("Orientation")
+    return page.imagedepth == 1 and (orientation is None or orientation.value == 1)
+
+
+def _has_samples(tifffile, tiff, config):
+    """Whether all channels lie beside each other in the first page, as they are to be read."""
+    page = tiff.pages[0]
+    contiguous = page.samplesperpixel == 1 or page.planarconfig == tifffile.PLANARCONFIG.CONTIG
+    coded = page.compression == tifffile.COMPRESSION.JPEG or page.dtype is None
+    is_all = page.shape == tiff.series[0].shape and page.samplesperpixel == config.channels
+    return contiguous and not coded and is_all
+
+
+def _is_like_rgb(tifffile, page):
     """Whether its samples are what `read_image` gives, but for their number and their bits."""
     grey_or_rgb = page.photometric in (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.RGB)
     jpeg = page.compression == tifffile.COMPRESSION.JPEG
-    orientation = page.tags.get("Orientation")
     return (
         (grey_or_rgb or (jpeg and page.photometric == tifffile.PHOTOMETRIC.YCBCR))
         and (page.dtype, page.bitspersample) in ((np.uint8, 8), (np.uint16, 16))
         and page.samplesperpixel in (1, 3, 4)
         and (page.samplesperpixel == 1 or page.planarconfig == tifffile.PLANARCONFIG.CONTIG)
         and not (_has_alpha(page) and page.dtype == np.uint16)
-        and page.imagedepth == 1
-        and (orientation is None or orientation.value == 1)
     )
 
 
@@ -110,10 +144,27 @@ class TiffWindows:
 
     The tiles or strips that were asked for last are kept decoded, for the next window touches some
     of them: of strips all, where it lies beside this one.
+
+    Args:
+        path: Of the file, for errors.
+        page: tifffile's.
+        channels: C, of the pixels.
+        dtype: Of the pixels.
+        convert: From the samples (h, w, s) of a tile or strip to its pixels (h, w, C).
     """
 
-    def __init__(self, path: str | os.PathLike, page):
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        page,
+        channels: int,
+        dtype: type[np.generic] | np.dtype,
+        convert: Callable[[np.ndarray], np.ndarray],
+    ):
         self.path = path
+        self.channels = channels
+        self.dtype = np.dtype(dtype)
+        self._convert = convert
         self.size = page.imagelength, page.imagewidth
         self._page = page
         strip = min(page.rowsperstrip, page.imagelength), page.imagewidth
@@ -122,7 +173,7 @@ class TiffWindows:
 
     def window(self, window: Window) -> np.ndarray:
         left, top, right, bottom = window
-        pixels = np.zeros((bottom - top, right - left, 3), np.uint8)
+        pixels = np.zeros((bottom - top, right - left, self.channels), self.dtype)
         high, wide = self._segment_size
         columns = -(-self.size[1] // wide)
         touched = [
@@ -144,12 +195,13 @@ class TiffWindows:
 
     def _forget(self, most):
         """Forgets the segments that were asked for longest ago."""
-        size = self._segment_size[0] * self._segment_size[1] * 3
+        high, wide = self._segment_size
+        size = high * wide * self.channels * self.dtype.itemsize
         while len(self._decoded) > max(most, LEAST_CACHE // size):
             self._decoded.popitem(last=False)
 
     def _segment(self, index):
-        """A tile or strip (h, w, 3) uint8, or None where the file leaves it out."""
+        """The pixels of a tile or strip (h, w, C), or None where the file leaves it out."""
         if index in self._decoded:
             self._decoded.move_to_end(index)
             return self._decoded[index]
@@ -167,7 +219,7 @@ class TiffWindows:
             raise ValueError(
                 f"{os.fspath(self.path)}: part {index} of the image cannot be decoded: {error}"
             ) from error
-        self._decoded[index] = segment = _as_rgb(decoded[0], _has_alpha(self._page))
+        self._decoded[index] = segment = self._convert(decoded[0])
         return segment
 
 

@@ -106,7 +106,7 @@ def run_coco_eval(
         task = progress.add_task("evaluate", total=total)
         while records := list(itertools.islice(chosen, IMAGES_AT_A_TIME * worker.number)):
             own = records[worker.index :: worker.number]
-            results += _detect(find, own, dataset, category_ids)
+            results += _detect(find, own, dataset, category_ids, model.config)
             image_ids += [record.image_id for record in records]
             progress.advance(task, len(records))
     results = gather(results, model.distribute_strategy)
@@ -241,18 +241,18 @@ def results_table(results: dict[str, float]) -> Table:
     return table
 
 
-def _detect(find, records, dataset, category_ids):
+def _detect(find, records, dataset, category_ids, config):
     """COCO results of a few images, those that cannot be read left out and noted."""
     if not records:
         return []
     try:
-        images = [r.path if r.encoded is None else r.read_image() for r in records]
+        images = [r.path if r.encoded is None else r.read_pixels(config) for r in records]
         found = find(images)
     except (ValueError, OSError):
-        readable = _readable(records, dataset)
+        readable = _readable(records, dataset, config)
         if len(readable) == len(records):  # then it was no image's fault
             raise
-        return _detect(find, readable, dataset, category_ids)
+        return _detect(find, readable, dataset, category_ids, config)
     return [
         entry
         for record, detections in zip(records, found, strict=True)
@@ -265,12 +265,12 @@ def _of_classes(detections, category_ids):
     return detections[[category_ids[class_id] is not None for class_id in detections.class_ids]]
 
 
-def _readable(records, dataset):
+def _readable(records, dataset, config):
     """The records whose image can be read; the others are noted."""
     readable = []
     for record in records:
         try:
-            record.read_image()
+            record.read_pixels(config)
             readable.append(record)
         except (ValueError, OSError) as error:
             what = f"{str(error).rstrip('.')}; its objects count as missed"

@@ -81,7 +81,8 @@ class DetectionSummaries(keras.callbacks.Callback):
         for i, record in enumerate(dataset.records[: self.pictures]):
             try:
                 example = dataset.example(i)
-                found = self.model.predict([example["image"]], verbose=0)[0]
+                pixels = record.read_pixels(self.model.config)
+                found = self.model.predict([pixels], verbose=0)[0]
             except (ValueError, OSError):  # the evaluation has noted it
                 continue
             found = found[found.scores >= self.score_threshold]

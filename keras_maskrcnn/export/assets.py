@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import tensorflow as tf
 
 from keras_maskrcnn.config import MaskRCNNConfig
+from keras_maskrcnn.export.endpoints import image_dtype
 
 CLASS_NAMES = "class_names.txt"
 WARMUP = "assets.extra/tf_serving_warmup_requests"
@@ -27,14 +28,15 @@ def write_warmup(path: str, config: MaskRCNNConfig) -> None:
     the model was trained on.
     """
     side = config.image_min_size
-    images = black_images(side)
+    images = black_images(side, config.channels, image_dtype(config))
     sizes = tf.make_tensor_proto([[side, side]], tf.int32)
     png = tf.io.encode_png(tf.zeros((64, 64, 3), tf.uint8)).numpy()
     requests = {
         "serving_default": {"images": images},
         "serve_sizes": {"images": images, "image_sizes": sizes},
-        "serve_bytes": {"image_bytes": tf.make_tensor_proto([png], tf.string)},
     }
+    if config.is_rgb:
+        requests["serve_bytes"] = {"image_bytes": tf.make_tensor_proto([png], tf.string)}
     file = tf.io.gfile.join(path, WARMUP)
     tf.io.gfile.makedirs(file.rpartition("/")[0])
     with tf.io.TFRecordWriter(file) as writer:
@@ -42,12 +44,13 @@ def write_warmup(path: str, config: MaskRCNNConfig) -> None:
             writer.write(prediction_log(signature, inputs))
 
 
-def black_images(side: int):
+def black_images(side: int, channels: int = 3, dtype: tf.DType = tf.uint8):
     """A `TensorProto` of one image: a last value that stands once counts for all behind it."""
-    proto = tf.make_tensor_proto(0, tf.uint8)
+    proto = tf.make_tensor_proto(0, dtype)
     proto.ClearField("tensor_content")
-    proto.int_val[:] = [0]
-    proto.tensor_shape.CopyFrom(tf.TensorShape([1, side, side, 3]).as_proto())
+    values = proto.int_val if dtype.is_integer else proto.float_val
+    values[:] = [0]
+    proto.tensor_shape.CopyFrom(tf.TensorShape([1, side, side, channels]).as_proto())
     return proto
 
 

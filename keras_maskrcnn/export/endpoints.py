@@ -10,9 +10,24 @@ from keras_maskrcnn.export.pasting import paste_masks
 from keras_maskrcnn.ops.boxes import clip_boxes
 
 Outputs = dict[str, tf.Tensor]
-IMAGES = tf.TensorSpec((None, None, None, 3), tf.uint8, name="images")
 IMAGE_SIZES = tf.TensorSpec((None, 2), tf.int32, name="image_sizes")
 IMAGE_BYTES = tf.TensorSpec((None,), tf.string, name="image_bytes")
+
+
+def image_dtype(config: MaskRCNNConfig) -> tf.DType:
+    """The type of the pixels that an export takes: the smallest that holds `pixel_range`.
+
+    uint8 or uint16 where that begins at 0 and ends at 255, or at a higher whole number, else
+    float32.
+
+    Example:
+        >>> image_dtype(MaskRCNNConfig(channels=4, pixel_range=[0, 4095])).name
+        'uint16'
+    """
+    low, high = config.pixel_range
+    if low != 0 or high < 255 or high > 65535:
+        return tf.float32
+    return tf.uint8 if high == 255 else tf.uint16
 
 
 def make_endpoints(
@@ -21,16 +36,20 @@ def make_endpoints(
     """The functions that become the signatures of a SavedModel, by name.
 
     Args:
-        detect: From `images` (B, H, W, 3) float32 and `image_sizes` (B, 2) int32 to what a
+        detect: From `images` (B, H, W, channels) float32 and `image_sizes` (B, 2) int32 to what a
             `MaskRCNN` returns for them.
-        config: How image files are resized.
+        config: What images are, and how image files are resized. Unless they are RGB 0..255, there
+            is no function of image files.
         pasted_masks: Whether to return `pasted_masks` too, (B, D, H, W) uint8.
     """
+    images_spec = tf.TensorSpec(
+        (None, None, None, config.channels), image_dtype(config), name="images"
+    )
 
     def detect_and_paste(images, image_sizes):
         with tf.control_dependencies(_checks(images, image_sizes)):
-            pixels = tf.cast(images, tf.float32)
-        outputs = detect(pixels, image_sizes)
+            images = tf.cast(images, tf.float32)
+        outputs = detect(images, image_sizes)
         return paste(outputs, tf.shape(images)[1:3])
 
     def paste(outputs, size):
@@ -39,12 +58,12 @@ def make_endpoints(
         pasted = paste_masks(outputs["masks"], outputs["boxes"], size[0], size[1])
         return {**outputs, "pasted_masks": pasted}
 
-    @tf.function(input_signature=[IMAGES])
+    @tf.function(input_signature=[images_spec])
     def serving_default(images):
         batch, height, width, _ = tf.unstack(tf.shape(images))
         return detect_and_paste(images, tf.tile([[height, width]], [batch, 1]))
 
-    @tf.function(input_signature=[IMAGES, IMAGE_SIZES])
+    @tf.function(input_signature=[images_spec, IMAGE_SIZES])
     def serve_sizes(images, image_sizes):
         return detect_and_paste(images, image_sizes)
 
@@ -56,7 +75,9 @@ def make_endpoints(
         outputs = to_original_pixels(outputs, decoded["image_sizes"], original_sizes)
         return paste(outputs, tf.reduce_max(original_sizes, axis=0))
 
-    functions = (serving_default, serve_sizes, serve_bytes)
+    functions = [serving_default, serve_sizes]
+    if config.is_rgb:  # TensorFlow has no operation that reads others
+        functions.append(serve_bytes)
     return {function.__name__: function for function in functions}
 
 

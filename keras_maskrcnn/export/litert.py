@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
+from keras_maskrcnn.export.endpoints import image_dtype
 from keras_maskrcnn.export.litert_ops import keep, roi_align
 from keras_maskrcnn.export.substitutes import with_substitutes
 
@@ -21,11 +22,12 @@ def export_litert(
 ) -> None:
     """Writes `model` as a LiteRT file for one image at a time, of a fixed size.
 
-    The signature `serving_default` takes `images` (1, H, W, 3) uint8 RGB and `image_sizes` (1, 2)
-    int32, height and width of the valid top-left part; what lies outside may hold anything. It
-    returns `boxes` (1, D, 4) float32 xyxy pixels, `scores` (1, D) float32, `classes` (1, D) int32,
-    -1 where padded, `num_detections` (1,) int32, and, unless it is a Faster R-CNN, `masks`
-    (1, D, m, m) float32, probabilities in the box.
+    The signature `serving_default` takes `images` (1, H, W, 3) uint8 RGB, or of a config with other
+    `channels` or `pixel_range` (1, H, W, channels) of the type that `export.endpoints.image_dtype`
+    says, and `image_sizes` (1, 2) int32, height and width of the valid top-left part; what lies
+    outside may hold anything. It returns `boxes` (1, D, 4) float32 xyxy pixels, `scores` (1, D)
+    float32, `classes` (1, D) int32, -1 where padded, `num_detections` (1,) int32, and, unless it is
+    a Faster R-CNN, `masks` (1, D, m, m) float32, probabilities in the box.
 
     Args:
         model: A `MaskRCNN`. Whatever its dtype policy, the file computes in float32.
@@ -55,7 +57,7 @@ def export_litert(
         raise ValueError(f"quantize must be one of {QUANTIZATIONS}, got {quantize!r}.")
     served = with_substitutes(model, keep, roi_align)
     signature = [
-        tf.TensorSpec((1, height, width, 3), tf.uint8, name="images"),
+        tf.TensorSpec((1, height, width, config.channels), image_dtype(config), name="images"),
         tf.TensorSpec((1, 2), tf.int32, name="image_sizes"),
     ]
 

@@ -10,6 +10,7 @@ import os
 import keras
 import tensorflow as tf
 
+from keras_maskrcnn.export.endpoints import image_dtype
 from keras_maskrcnn.export.substitutes import with_substitutes
 from keras_maskrcnn.ops.portable_roi_align import assign_levels
 
@@ -19,7 +20,9 @@ OPSET = 18
 def export_onnx(model: keras.Model, path: str | os.PathLike) -> None:
     """Writes `model` as one ONNX file (opset 18), for any batch size and any size of the images.
 
-    Inputs are `images` (B, H, W, 3) uint8 RGB and `image_sizes` (B, 2) int32, height and width of
+    Inputs are `images` (B, H, W, 3) uint8 RGB, or of a config with other `channels` or
+    `pixel_range` (B, H, W, channels) of the type that `export.endpoints.image_dtype` says, and
+    `image_sizes` (B, 2) int32, height and width of
     the valid top-left part. Outputs are `boxes` (B, D, 4) float32 xyxy pixels of these images,
     `scores` (B, D) float32, `classes` (B, D) int32, -1 where padded, `num_detections` (B,) int32,
     and, unless it is a Faster R-CNN, `masks` (B, D, m, m) float32, probabilities in the box. It
@@ -53,7 +56,9 @@ def export_onnx(model: keras.Model, path: str | os.PathLike) -> None:
         ) from error
     served = with_substitutes(model, _keep, _roi_align)
     signature = [
-        tf.TensorSpec((None, None, None, 3), tf.uint8, name="images"),
+        tf.TensorSpec(
+            (None, None, None, model.config.channels), image_dtype(model.config), name="images"
+        ),
         tf.TensorSpec((None, 2), tf.int32, name="image_sizes"),
     ]
 

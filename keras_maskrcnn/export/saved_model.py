@@ -27,11 +27,13 @@ def export_saved_model(
     Its signatures are
 
     - `serving_default`: `images` (B, H, W, 3) uint8 RGB, which are not resized: send them as the
-      model was trained on them;
+      model was trained on them; of a config with other `channels` or `pixel_range`, (B, H, W,
+      channels) of the type that `export.endpoints.image_dtype` says;
     - `serve_sizes`: the same with `image_sizes` (B, 2) int32, height and width of the valid
       top-left part of each image, the rest being padding;
     - `serve_bytes`: `image_bytes` (B,) string, JPEG or PNG files, which are decoded and resized
-      by the rule of the model's config.
+      by the rule of the model's config; only where images are RGB 0..255, for TensorFlow's
+      operations read no others.
 
     Each returns `boxes` (B, D, 4) float32 xyxy pixels of the images that were sent, `scores`
     (B, D), `classes` (B, D) int32, -1 where padded, `num_detections` (B,) int32, and, of a model
@@ -104,7 +106,7 @@ def _detection(served):
 
     @tf.function(
         input_signature=[
-            tf.TensorSpec((None, None, None, 3), tf.float32, name="images"),
+            tf.TensorSpec((None, None, None, served.config.channels), tf.float32, name="images"),
             tf.TensorSpec((None, 2), tf.int32, name="image_sizes"),
         ]
     )

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
-from keras_maskrcnn.data.images import read_image
+from keras_maskrcnn.data.stored import read_pixels
 from keras_maskrcnn.detections import Detections
 from keras_maskrcnn.prediction.predict import compile_detector, predict, resize_for
 from keras_maskrcnn.prediction.results_file import Progress, ResultsFile, result_lines
@@ -126,7 +126,7 @@ def _entries(model, numbered, batch_size, score_threshold):
     def read(item):
         picture = _Picture(*item)
         try:
-            image = read_image(picture.file)
+            image = read_pixels(picture.file, model.config)
             picture.pixels, picture.size = resize_for(model.config, image), image.shape[:2]
         except (ValueError, OSError) as error:
             picture.error = str(error)
@@ -191,7 +191,8 @@ def _batched(items, size):
 
 def _padded(pictures):
     sizes = np.array([picture.pixels.shape[:2] for picture in pictures], np.int32)
-    images = np.zeros((len(pictures), *sizes.max(axis=0), 3), np.float32)
+    channels = pictures[0].pixels.shape[2]
+    images = np.zeros((len(pictures), *sizes.max(axis=0), channels), np.float32)
     for image, picture, (height, width) in zip(images, pictures, sizes, strict=True):
         image[:height, :width] = picture.pixels
     originals = np.array([picture.size for picture in pictures], np.int32)

@@ -12,15 +12,17 @@ import PIL.Image
 import tensorflow as tf
 from rich.progress import Progress, track
 
-from keras_maskrcnn.batch import check_batch, check_pixels
+from keras_maskrcnn.batch import check_batch
 from keras_maskrcnn.config import MaskRCNNConfig
-from keras_maskrcnn.data.images import read_image, resize_image, resized_shape
+from keras_maskrcnn.data.images import resize_image, resized_shape
+from keras_maskrcnn.data.stored import as_pixels, read_pixels
 from keras_maskrcnn.data.windows import WholeImage, WindowedImage, open_windows
 from keras_maskrcnn.detections import Detections
 from keras_maskrcnn.prediction.test_time_augmentation import AugmentedDetector
 from keras_maskrcnn.prediction.tiles import check_tiles, find_in_tiles
 from keras_maskrcnn.training.distribution import one_replica
 
+STORED_MODES = ("L", "LA", "RGB", "RGBA", "I", "F")  # Pillow's, whose channels are what they are
 Image = str | os.PathLike | np.ndarray | PIL.Image.Image
 
 
@@ -57,6 +59,7 @@ def predict(
         x: One of
             - a list of paths, arrays (H, W, 3), RGB 0..255, and Pillow's images, of any sizes, or
               a single one; a file is turned as its EXIF orientation says, Pillow's image is not;
+              of a config with other `channels` or `pixel_range`, these;
             - an array (B, H, W, 3) of images of one size;
             - a batch `{"images": ..., "image_sizes": ...}`, which is used as it is: its pixels
               are those of the result;
@@ -76,11 +79,12 @@ def predict(
         One `Detections` an image, in order; none of no image.
 
     Raises:
-        ValueError: An image cannot be read or has a wrong shape, or pixels that are not 0..255; it
-            is named. Or `augment` or `tile_size` is given batches, `steps` or `callbacks`, or both
-            are given.
+        ValueError: An image cannot be read or has a wrong shape, or pixels that are not 0..255, or
+            the config's; it is named. Or `augment` or `tile_size` is given batches, `steps` or
+            `callbacks`, or both are given.
         FileNotFoundError: There is no such file.
-        ModuleNotFoundError: A TIFF is to be read in tiles, and tifffile is not installed.
+        ModuleNotFoundError: A TIFF is to be read in tiles or as it is stored, and tifffile is not
+            installed.
         tf.errors.InvalidArgumentError: A batch of a dataset has pixels that are not 0..255, or
             sizes that are not within it.
     """
@@ -121,12 +125,12 @@ def compile_detector(
     """The model as a function for endless work: traced once, without a pipeline.
 
     Returns:
-        A function from a batch {"images": (B, H, W, 3) float32, "image_sizes": (B, 2) int32,
-        "original_sizes": (B, 2) int32} of any size to one `Detections` an image, in the pixels of
-        its original size.
+        A function from a batch {"images": (B, H, W, channels) float32, "image_sizes": (B, 2)
+        int32, "original_sizes": (B, 2) int32} of any size to one `Detections` an image, in the
+        pixels of its original size.
     """
     signature = {
-        "images": tf.TensorSpec((None, None, None, 3), tf.float32),
+        "images": tf.TensorSpec((None, None, None, model.config.channels), tf.float32),
         "image_sizes": tf.TensorSpec((None, 2), tf.int32),
         "original_sizes": tf.TensorSpec((None, 2), tf.int32),
     }
@@ -176,7 +180,7 @@ def _predict_augmented(model, x, verbose):
     for i, image in enumerate(
         track(_as_images(x), "predict", transient=True, disable=verbose == 0)
     ):
-        image = _load_image(image, f"image {i}")
+        image = _load_image(image, f"image {i}", model.config)
         size = np.array([image.shape[:2]])
         outputs = {**detect(image), "image_sizes": size, "original_sizes": size}
         found += to_detections(outputs, model.config.class_names)
@@ -190,7 +194,7 @@ def _predict_in_tiles(model, x, batch_size, verbose, tile_size, tile_overlap):
     with Progress(transient=True, disable=verbose == 0) as progress:
         for i, image in enumerate(_as_images(x)):
             task = progress.add_task(f"image {i}", total=None)
-            with _windows(image, f"image {i}") as picture:
+            with _windows(image, f"image {i}", model.config) as picture:
                 detections = find_in_tiles(
                     find,
                     model.config,
@@ -222,10 +226,10 @@ def _find_in_batch(model, images):
     return to_detections(outputs, model.config.class_names)
 
 
-def _windows(image, where) -> contextlib.AbstractContextManager[WindowedImage]:
+def _windows(image, where, config) -> contextlib.AbstractContextManager[WindowedImage]:
     if isinstance(image, str | os.PathLike):
-        return open_windows(image)
-    return contextlib.nullcontext(WholeImage(_load_image(image, where)))
+        return open_windows(image, config)
+    return contextlib.nullcontext(WholeImage(_load_image(image, where, config)))
 
 
 def _as_images(x):
@@ -254,7 +258,7 @@ def _as_batches(x, images, batch_size):
     if isinstance(x, tf.data.Dataset):
         return _dataset_batches(x, images, batch_size)
     if isinstance(x, Mapping):
-        batch = _with_sizes(x)
+        batch = _with_sizes(x, images.config)
         return tf.data.Dataset.from_tensors(batch) if len(batch["images"]) else None
     items = _as_list(x)
     if not items:
@@ -266,9 +270,9 @@ def _as_batches(x, images, batch_size):
 def _dataset_batches(dataset, images, batch_size):
     spec = dataset.element_spec
     if isinstance(spec, tuple):  # with targets, as for training
-        return dataset.map(lambda x, *_: _with_sizes(x))
+        return dataset.map(lambda x, *_: _with_sizes(x, images.config))
     if isinstance(spec, Mapping):
-        return dataset.map(_with_sizes)
+        return dataset.map(lambda x: _with_sizes(x, images.config))
     if _holds_images(dataset):
         return _batch(dataset.map(images.prepare_tensor, num_parallel_calls=2), batch_size)
     raise ValueError(
@@ -277,9 +281,9 @@ def _dataset_batches(dataset, images, batch_size):
     )
 
 
-def _with_sizes(x):
+def _with_sizes(x, config):
     """A batch as the model takes it; its own pixels are those of the result."""
-    images, sizes = check_batch(x)
+    images, sizes = check_batch(x, config)
     return {"images": images, "image_sizes": sizes, "original_sizes": sizes}
 
 
@@ -310,7 +314,7 @@ class _ImageReader:
         image, original_size = tf.numpy_function(
             function, [value], (tf.float32, tf.int32), stateful=False
         )
-        image.set_shape((None, None, 3))
+        image.set_shape((None, None, self.config.channels))
         original_size.set_shape((2,))
         return {
             "images": image,
@@ -320,7 +324,7 @@ class _ImageReader:
 
     def _resized(self, image, where):
         try:
-            image = _load_image(image, where)
+            image = _load_image(image, where, self.config)
         except (ValueError, OSError) as error:
             self.error = self.error or error
             raise
@@ -329,29 +333,35 @@ class _ImageReader:
 
 
 def resize_for(config: MaskRCNNConfig, image: np.ndarray) -> np.ndarray:
-    """An image (H, W, 3) at the size at which a model of this config looks at it."""
+    """An image (H, W, C) at the size at which a model of this config looks at it."""
     c = config
     limits = c.image_min_size, c.image_max_size, c.resize_style
     return resize_image(image, resized_shape(*image.shape[:2], *limits), c.resize_style)
 
 
-def _load_image(image, where):
+def _load_image(image, where, config):
     """The pixels of a path, an array or Pillow's image, checked."""
     if isinstance(image, str | os.PathLike):
-        return read_image(image)
+        return read_pixels(image, config)
     if isinstance(image, PIL.Image.Image):
-        image = _pillow_pixels(image, where)
+        image = _pillow_rgb(image, where) if config.is_rgb else _pillow_pixels(image, where)
     image = np.asarray(image)
-    if image.ndim != 3 or image.shape[-1] != 3 or 0 in image.shape:
-        raise ValueError(f"{where} must be (H, W, 3), RGB 0..255; got shape {image.shape}.")
-    if image.dtype == np.uint8:
+    if config.is_rgb and image.dtype == np.uint8 and image.shape[2:] == (3,) and image.size:
         return image
-    if not np.issubdtype(image.dtype, np.number) or np.iscomplexobj(image):
-        raise ValueError(f"{where} must hold numbers 0..255; got {image.dtype}.")
-    return check_pixels(tf.convert_to_tensor(image), where).numpy()
+    return as_pixels(image, where, config)
 
 
 def _pillow_pixels(image, where):
+    """As they are."""
+    if image.mode not in STORED_MODES and not image.mode.startswith("I;16"):
+        raise ValueError(
+            f"{where} is of Pillow's mode {image.mode!r}, of which channels are not plain: make "
+            "it an array (H, W, channels)."
+        )
+    return np.asarray(image)
+
+
+def _pillow_rgb(image, where):
     """As `read_image` gives them of a file: grey is repeated, alpha dropped, 16 bits become 8."""
     if image.mode.startswith("I;16"):
         return np.repeat(np.asarray(image)[..., None] // 256, 3, axis=-1).astype(np.uint8)

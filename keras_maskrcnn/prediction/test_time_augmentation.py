@@ -29,7 +29,7 @@ class View(NamedTuple):
     mirrored: bool
 
     def image(self, image: np.ndarray) -> np.ndarray:
-        """The view (1, h, w, 3) float32 of an image (H, W, 3)."""
+        """The view (1, h, w, C) float32 of an image (H, W, C)."""
         image = resize_image(image, self.size).astype(np.float32)
         return np.ascontiguousarray(image[:, ::-1] if self.mirrored else image)[None]
 
@@ -69,7 +69,7 @@ class AugmentedDetector:
         model: A `MaskRCNN`.
 
     Call arguments:
-        image: (H, W, 3) RGB 0..255.
+        image: (H, W, 3) RGB 0..255, or the `channels` and `pixel_range` of the config.
 
     Returns:
         What the model returns for a batch of one, in the pixels of `image`.
@@ -82,7 +82,7 @@ class AugmentedDetector:
 
     def __init__(self, model):
         self.model = model
-        image = tf.TensorSpec((1, None, None, 3))
+        image = tf.TensorSpec((1, None, None, model.config.channels))
         boxes, classes = tf.TensorSpec((1, None, 4)), tf.TensorSpec((1, None), tf.int32)
         count = tf.TensorSpec((1,), tf.int32)
         self._find_boxes = tf.function(self._boxes_of, input_signature=[image])

@@ -72,7 +72,7 @@ def find_in_tiles(
     nothing, and is passed over.
 
     Args:
-        find: Gives the `Detections` of each of some tiles (h, w, 3).
+        find: Gives the `Detections` of each of some tiles (h, w, C).
         config: Of the model.
         picture: The image.
         tile_size: Side of a tile, in pixels.

@@ -15,6 +15,7 @@ import cv2
 import keras
 import numpy as np
 
+from keras_maskrcnn.batch import describe_pixels
 from keras_maskrcnn.detections import Detections
 from keras_maskrcnn.prediction.predict import compile_detector, resize_for
 from keras_maskrcnn.prediction.tracking import Tracker
@@ -50,7 +51,8 @@ def predict_video(
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is no video, or a stream or a camera that cannot be opened.
+        ValueError: It is no video, or a stream or a camera that cannot be opened; or the model is
+            not of RGB 0..255.
         ModuleNotFoundError: `track` needs supervision and trackers.
 
     Example:
@@ -180,6 +182,11 @@ def find_in_video(
     model: keras.Model, video: Video, batch_size: int = 1, track: bool = False
 ) -> Generator[tuple[Frame, Detections], None, None]:
     """As `predict_video`, of an opened video, and with the number and the time of each frame."""
+    if not model.config.is_rgb:
+        raise ValueError(
+            f"{video.name}: frames of videos are RGB 0..255; the model is of "
+            f"{describe_pixels(model.config)}: predict images."
+        )
     tracker = Tracker(video.fps) if track else None
     detect = compile_detector(model)
     resized = ((frame, resize_for(model.config, frame.pixels)) for frame in video)

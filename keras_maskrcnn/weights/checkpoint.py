@@ -12,7 +12,7 @@ from keras_maskrcnn.config import NECKS, MaskRCNNConfig
 from keras_maskrcnn.weights import detectron, detectron2, keras_applications, layout, torchvision
 from keras_maskrcnn.weights.assign import assign
 from keras_maskrcnn.weights.torch_file import load_torch
-from keras_maskrcnn.weights.transfer import transfer_weights
+from keras_maskrcnn.weights.transfer import transfer_weights, warn_of_spread
 from keras_maskrcnn.weights.unpickle import load_pickle
 
 FORMATS = (detectron2, detectron, torchvision, keras_applications)
@@ -67,12 +67,16 @@ class Checkpoint(NamedTuple):
     def load_into(self, model: keras.Model) -> ImportedWeights:
         """Sets the weights of `model`: all that the checkpoint holds, or none.
 
+        Of a model with more channels the kernel of the stem is spread over them.
+
         Raises:
             ValueError: A tensor is missing, left over or of another shape (the first are named).
         """
         sources = layout.sources(model, self.source, whole="neck" in self.config())
         ignored = [name for name in self.tensors if self.source.IGNORED.search(name)]
         assign(sources, self.tensors, ignored, self.path)
+        stem = self.source.tensor_name("stem", "kernel", model.config.neck)
+        warn_of_spread(self.tensors[stem].shape[1], model.config.stem_channels)
         found = {source.variable.path for source in sources} | {model.sampling_seed.path}
         return ImportedWeights(
             ignored, [weight.path for weight in model.weights if weight.path not in found]
@@ -136,7 +140,7 @@ def load_model(
         path: See `read_checkpoint`.
         **overrides: Fields of the config to change, and keywords of the model such as
             `dtype="mixed_bfloat16"`. With another `num_classes` than the checkpoint's the last
-            layers of the heads start anew.
+            layers of the heads start anew; with more `channels` the stem's kernel is spread.
 
     Raises:
         ValueError: Not a checkpoint of a model of this package, or one of another shape than the

@@ -13,6 +13,7 @@ import numpy as np
 
 from keras_maskrcnn.backbones.resnet import ARCHITECTURES
 from keras_maskrcnn.weights.assign import Source
+from keras_maskrcnn.weights.transfer import spread_kernel
 
 Transform = Callable[[np.ndarray], np.ndarray]
 # (part, weight) as in `Slot` to the name of a tensor.
@@ -31,7 +32,10 @@ class Slot(NamedTuple):
 
 def backbone_slots(model) -> list[Slot]:
     """The slots of the stem and the stages, stage 5 of C4 included."""
-    found = _conv(model.backbone.stem, "stem")
+    kernel, *rest = _conv(model.backbone.stem, "stem")
+    channels = model.config.stem_channels
+    spread = kernel._replace(transform=lambda k: spread_kernel(_conv_kernel(k), channels))
+    found = [spread, *rest]
     stages = list(model.backbone.stages)
     if model.config.neck == "c4":
         stages.append(model.res5.blocks)

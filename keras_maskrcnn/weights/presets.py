@@ -1,5 +1,7 @@
 """Models by a preset: a name whose weights are fetched once, a folder, or `hf://user/name`."""
 
+import functools
+import operator
 import os
 import pathlib
 import tempfile
@@ -59,7 +61,8 @@ def load_preset(
             hub, or on the one whose address the environment variable `HF_ENDPOINT` holds. What is
             private there needs `HF_TOKEN`. A name comes before a folder: write `./demo_shapes`.
         **overrides: Fields of the config to change, and keywords of the model. With another
-            `num_classes` than the preset's the last layers of the heads start anew.
+            `num_classes` than the preset's the last layers of the heads start anew; with more
+            `channels` the kernel of the stem is spread over them.
 
     Raises:
         ValueError: There is no such preset; what was fetched is not what was published or not
@@ -225,14 +228,15 @@ def _stored_part(model, preset):
 def _load_kept(model, kept):
     """Loads the weights of a preset into a model, which may have other classes."""
     try:
+        load, trained = functools.partial(_load_all, weights=kept.weights), kept.config
         if kept.backbone_only:
-            _load_all(model.backbone, kept.weights)
+            backbone = operator.attrgetter("backbone")
+            transfer_weights(model, model.config.num_classes, load, trained.channels, backbone)
             return
         seed = model.sampling_seed.numpy()
-        classes = kept.config.num_classes
-        transfer_weights(model, classes, lambda source: _load_all(source, kept.weights))
+        transfer_weights(model, trained.num_classes, load, trained.channels)
         model.sampling_seed.assign(seed)  # a training from a preset samples as its own seed says
-    except (ValueError, OSError, KeyError, UserWarning) as error:
+    except (ValueError, OSError, KeyError) as error:
         reason = " ".join(str(error).split())[:300]
         changed = ", ".join(_differing(kept.config, model.config)) or "nothing"
         raise ValueError(
@@ -246,4 +250,7 @@ def _load_all(model, weights):
     """Loads weights; what the file lacks is an error, though Keras may only warn of it."""
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
-        keras.saving.load_weights(model, weights)
+        try:
+            keras.saving.load_weights(model, weights)
+        except UserWarning as warning:
+            raise ValueError(str(warning)) from warning

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 from pycocotools.cocoeval import COCOeval
 
+from keras_maskrcnn.config import MaskRCNNConfig
 from keras_maskrcnn.data.dataset import Dataset
 from keras_maskrcnn.evaluation.coco import figures, run_coco_eval
 from keras_maskrcnn.evaluation.report.analysis import (
@@ -111,11 +112,14 @@ def report(
     """
     prepare_folder(folder)  # before the long work
     how = batch_size, verbose, max_images, tile_size, tile_overlap
-    return write_report(run_coco_eval(model, dataset, *how), dataset, folder)
+    return write_report(run_coco_eval(model, dataset, *how), dataset, folder, model.config)
 
 
 def write_report(
-    evaluations: Mapping[str, COCOeval], dataset: Dataset, folder: str | os.PathLike
+    evaluations: Mapping[str, COCOeval],
+    dataset: Dataset,
+    folder: str | os.PathLike,
+    config: MaskRCNNConfig,
 ) -> Report:
     """The report of evaluations that are there already.
 
@@ -123,6 +127,7 @@ def write_report(
         evaluations: Of `run_coco_eval`, or a `CocoEvaluation`'s.
         dataset: That they are of.
         folder: As for `report`.
+        config: Of the model.
 
     Returns:
         The numbers.
@@ -143,7 +148,7 @@ def write_report(
         {kind: of_kind.errors for kind, of_kind in analyses.items()},
         {kind: by_object_number(of_kind) for kind, of_kind in analyses.items()},
         {kind: of_kind.calibration for kind, of_kind in analyses.items()},
-        *_images(evaluations[main], analysis, dataset, folder / "pictures"),
+        *_images(evaluations[main], analysis, dataset, folder / "pictures", config),
     )
     write_page("page", _content(numbers, analyses, dataset, main), folder)
     return numbers
@@ -184,12 +189,12 @@ def _per_class(analyses: Mapping[str, Analysis], class_names):
     return rows
 
 
-def _images(evaluation, analysis, dataset, folder):
+def _images(evaluation, analysis, dataset, folder, config):
     """The worst images and the doubtful annotations, with their pictures."""
     worst, unsure = worst_images(analysis, MOST_IMAGES), doubtful(analysis, MOST_DOUBTFUL)
     chosen = {analysis.images[i].image_id for i in (*worst, *(i for i, _ in unsure))}
     records = {r.image_id: r for r in dataset.records if r.image_id in chosen}
-    painter = Painter(folder, evaluation, analysis, dataset.class_names, records)
+    painter = Painter(folder, evaluation, analysis, dataset.class_names, records, config)
     numbers = error_numbers(analysis)
     shown = []
     for place, i in enumerate(worst):

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from pycocotools.cocoeval import COCOeval
 
+from keras_maskrcnn.config import MaskRCNNConfig
 from keras_maskrcnn.data.drawing import draw_instances
 from keras_maskrcnn.data.records import Record, load_image
 from keras_maskrcnn.evaluation.report.analysis import Analysis
@@ -28,6 +29,7 @@ class Painter:
         analysis: Its numbers.
         class_names: The name of each class.
         records: The record of each image id that is drawn.
+        config: Of the model.
     """
 
     def __init__(
@@ -37,6 +39,7 @@ class Painter:
         analysis: Analysis,
         class_names: Sequence[str],
         records: Mapping[int | str, Record],
+        config: MaskRCNNConfig,
     ):
         self.folder = folder
         self.found, self.true = evaluation.cocoDt, evaluation.cocoGt
@@ -44,6 +47,7 @@ class Painter:
         self.analysis = analysis
         self.class_names = class_names
         self.records = records
+        self.config = config
 
     def whole(self, position: int, name: str) -> dict[str, str]:
         """Draws an image twice, `annotated` and `found`; gives the files' names.
@@ -80,7 +84,7 @@ class Painter:
 
     def _write(self, image_id, name, drawings, around=None) -> dict[str, str]:
         try:
-            picture = load_image(self.records[image_id])
+            picture = load_image(self.records[image_id], self.config)
         except (ValueError, OSError):
             return {}
         window = _window(picture, around)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".jpe", ".jp2", ".png", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".gif")
-    + (".pbm", ".pgm", ".ppm", ".pnm", ".avif", ".hdr", ".exr", ".mpo")
+    + (".pbm", ".pgm", ".ppm", ".pnm", ".avif", ".hdr", ".exr", ".mpo", ".npy")
 )
 
 
