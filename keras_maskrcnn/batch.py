@@ -12,7 +12,8 @@ RGB = MaskRCNNConfig()
 def describe_pixels(config: MaskRCNNConfig) -> str:
     """What pixels are, for errors: `"RGB 0..255"`, `"4 channels, 0..65535"`."""
     low, high = config.pixel_range
-    channels = "RGB " if config.channels == 3 else f"{config.channels} channels, "
+    number = config.channels
+    channels = "RGB " if number == 3 else f"{number} channel{'s' * (number != 1)}, "
     return f"{channels}{low:g}..{high:g}"
 
 

@@ -1,6 +1,8 @@
 """What tests share: the reference data beside the checkout, and a model small enough for tests."""
 
 import contextlib
+import functools
+import json
 import os
 import pathlib
 
@@ -84,6 +86,56 @@ def signatures(served):
     import tensorflow as tf
 
     return tf.saved_model.load(served[1]).signatures
+
+
+@pytest.fixture(scope="session")
+def deep_shapes(tmp_path_factory):
+    """A function: three pictures of shapes in 16 bits, of one channel or four, in COCO's format."""
+    import numpy as np
+    import tifffile
+
+    import keras_maskrcnn as km
+
+    folder = tmp_path_factory.mktemp("shapes")
+    shapes = km.data.shapes.generate(folder / "rgb", 3, size=64, class_names=("ring", "star"))
+    writers = {
+        ".npy": np.save,
+        ".tif": lambda path, pixels: tifffile.imwrite(
+            path, np.moveaxis(pixels, 2, 0), photometric="minisblack"
+        ),
+    }
+
+    @functools.cache
+    def make(channels, ending):
+        target = folder / f"{channels}{ending}"
+        target.mkdir()
+        content = shapes.to_coco()
+        for record, entry in zip(shapes.records, content["images"], strict=True):
+            pixels = record.read_image().astype(np.uint16) * 257
+            grey = pixels.mean(axis=2, keepdims=True).astype(np.uint16)
+            pixels = grey if channels == 1 else np.dstack([pixels, grey])
+            entry["file_name"] = f"{record.image_id}{ending}"
+            writers[ending](target / entry["file_name"], pixels)
+        (target / "annotations.json").write_text(json.dumps(content), encoding="utf-8")
+        return km.data.CocoDataset(target / "annotations.json", target)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def deep_config(small_config):
+    """A function: the config of a small model for `deep_shapes` of so many channels."""
+
+    def of(channels):
+        return small_config.replace(
+            channels=channels,
+            pixel_range=(0, 65535),
+            num_classes=2,
+            class_names=("ring", "star"),
+            box_score_threshold=0.0,
+        )
+
+    return of
 
 
 @pytest.fixture

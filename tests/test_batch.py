@@ -7,11 +7,15 @@ import pytest
 import tensorflow as tf
 
 from keras_maskrcnn.batch import (
+    check_batch,
     check_inputs,
     check_targets,
     check_training_batch,
     normalize_and_pad,
+    of_stem_channels,
+    stem_pixels,
 )
+from keras_maskrcnn.config import MaskRCNNConfig
 
 IMAGES = np.full((2, 5, 6, 3), 100.0, np.float32)
 
@@ -139,6 +143,55 @@ def test_pixels_are_normalized_and_zero_wherever_there_is_no_image():
     expected = np.zeros((2, 8, 8, 3), np.float32)
     expected[0, :5, :6] = expected[1, :3, :2] = [0.0, 2.5, 4.0]
     np.testing.assert_allclose(padded, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 6, 16])
+def test_the_stem_sees_all_channels_on_the_scale_of_the_mean(channels):
+    config = MaskRCNNConfig(channels=channels, pixel_range=(-1, 3))
+    pixels = np.random.default_rng(0).uniform(-1, 3, (1, 2, 2, channels)).astype(np.float32)
+    expected = [(pixels[..., i % channels] + 1) / 4 * 255 for i in range(max(channels, 3))]
+    seen = stem_pixels(tf.constant(pixels), config)
+    np.testing.assert_allclose(seen, np.stack(expected, axis=-1), rtol=1e-5)
+    mean = of_stem_channels(config.pixel_mean, config)
+    assert mean == [config.pixel_mean[i % 3] for i in range(max(channels, 3))]
+
+
+def test_each_channel_may_have_a_mean_of_its_own():
+    config = MaskRCNNConfig(channels=2, pixel_mean=(1, 2))
+    assert of_stem_channels(config.pixel_mean, config) == [1, 2, 1]
+
+
+def test_rgb_reaches_the_stem_as_it_is():
+    images = tf.constant(IMAGES)
+    assert stem_pixels(images, MaskRCNNConfig()) is images
+
+
+DEEP = MaskRCNNConfig(channels=4, pixel_range=(0, 65535))
+KELVIN = MaskRCNNConfig(channels=1, pixel_range=(270, 320))
+
+
+def test_pixels_of_other_ranges():
+    deep = np.full((1, 2, 2, 4), 65535, np.uint16)
+    np.testing.assert_array_equal(check_batch(deep, DEEP)[0], deep)
+    dark = np.full((1, 2, 2, 4), 0.5, np.float32)
+    np.testing.assert_array_equal(check_batch(dark, DEEP)[0], dark)
+    kelvin = {"images": np.zeros((1, 3, 3, 1)), "image_sizes": [[2, 3]]}
+    kelvin["images"][:, :2] = 300  # padding need not be a temperature
+    np.testing.assert_array_equal(check_batch(kelvin, KELVIN)[0], kelvin["images"])
+
+
+@pytest.mark.parametrize(
+    ("images", "config", "message"),
+    [
+        (IMAGES, DEEP, r"images must be \(B, H, W, 4\), 4 channels, 0..65535; got shape"),
+        (IMAGES[..., :1], KELVIN, "must be 1 channel, 270..320; got float32 pixels from 100.0"),
+        (IMAGES[..., :1].astype(int), KELVIN, "got int64 pixels from 100.0 to 100.0. pixel_range"),
+        (IMAGES[..., :1] > 0, KELVIN, "images must be numbers 270..320; got bool"),
+    ],
+)
+def test_pixels_beyond_a_range_are_named(images, config, message):
+    with pytest.raises(ValueError, match=message):
+        check_batch(images, config)
 
 
 @pytest.mark.parametrize(("side", "padded"), [(31, 32), (32, 32), (33, 64)])

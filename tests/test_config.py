@@ -18,6 +18,8 @@ def configs(draw):
     low, high = sorted((draw(fraction), draw(fraction)))
     sizes_per_level = draw(st.integers(1, 3))
     level = st.lists(size, min_size=sizes_per_level, max_size=sizes_per_level)
+    channels = draw(st.integers(1, 16))
+    of_pixels = draw(st.sampled_from([3, channels]))
     return MaskRCNNConfig(
         backbone=draw(st.sampled_from(BACKBONES)),
         norm=draw(st.sampled_from(NORMS)),
@@ -27,7 +29,9 @@ def configs(draw):
         freeze_at=draw(st.integers(0, 5)),
         backbone_width=32 * draw(st.integers(1, 8)),
         fpn_channels=32 * draw(st.integers(1, 16)),
-        pixel_mean=draw(st.lists(st.floats(-300, 300), min_size=3, max_size=3)),
+        channels=channels,
+        pixel_range=draw(st.sampled_from([(0, 255), (0, 65535), (-1.5, 0.25)])),
+        pixel_mean=draw(st.lists(st.floats(-300, 300), min_size=of_pixels, max_size=of_pixels)),
         image_min_size=shortest,
         image_max_size=shortest + draw(st.integers(0, 2000)),
         anchor_sizes=draw(st.lists(level, min_size=5, max_size=5)),
@@ -139,6 +143,11 @@ def test_missing_file(tmp_path):
         ("box_score_threshold", float("nan"), "box_score_threshold must be a finite number"),
         ("box_score_threshold", "high", "box_score_threshold must be a finite number"),
         ("pixel_mean", [1, 2], "pixel_mean needs 3 values, got 2"),
+        ("channels", 0, "channels must be at least 1"),
+        ("channels", 17, "channels must be at most 16, got 17"),
+        ("pixel_range", [0], "pixel_range needs 2 values, got 1"),
+        ("pixel_range", [255, 0], "pixel_range needs the lowest value first"),
+        ("pixel_range", [0, float("inf")], r"pixel_range\[1\] must be a finite number"),
         ("pixel_std", [1, 0, 1], "pixel_std needs values above 0"),
         ("pixel_std", 1.0, "pixel_std must be a list"),
         ("box_regression_weights", [10, 10, 5], "box_regression_weights needs 4 values"),

@@ -243,3 +243,17 @@ def test_to_supervision_names_what_is_missing(found, monkeypatch):
     monkeypatch.setitem(sys.modules, "supervision", None)
     with pytest.raises(ModuleNotFoundError, match=r"pip install 'maskrcnn-keras\[video\]'"):
         found.to_supervision()
+
+
+def test_other_channels_are_drawn_on_as_chosen(found, tmp_path):
+    image = np.random.default_rng(0).integers(0, 4096, (*SIZE, 5), np.uint16)
+    expected = found.plot(image[..., [4, 0, 2]] * (255 / 4095) // 1)
+    np.testing.assert_array_equal(found.plot(image, (0, 4095), (4, 0, 2)), expected)
+    np.save(tmp_path / "a.npy", image)
+    np.testing.assert_array_equal(found.plot(tmp_path / "a.npy", (0, 4095), (4, 0, 2)), expected)
+    grey = np.full((*SIZE, 1), 7, np.uint8)
+    np.testing.assert_array_equal(found.plot(grey), found.plot(np.repeat(grey, 3, axis=2)))
+    with pytest.raises(ValueError, match="channels must be three of 0 to 4"):
+        found.plot(image, channels=(0, 1, 5))
+    found.save(tmp_path / "a.png", tmp_path / "a.npy")
+    assert cv2.imread(str(tmp_path / "a.png")).shape == (*SIZE, 3)

@@ -77,6 +77,14 @@ def test_inference_with_the_compiled_roi_align(golden, compiled_op):
 
 
 @pytest.mark.slow
+def test_inference_with_rgb_copied_to_six_channels(golden):
+    with pytest.warns(UserWarning, match="for 3 channels, the model has 6: the stem's kernel"):
+        model = golden(SHALLOW[0]).model(channels=6)
+    agreement = golden(SHALLOW[0]).compare(model, "kitchen_320")
+    assert max(agreement.excess().values()) <= 1, agreement
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DEEP)
 def test_inference_of_deep_models(golden, name):
     assert_same_model(golden(name), golden(name).images)

@@ -358,3 +358,24 @@ def test_a_class_agnostic_mask_is_the_same_whatever_the_class(small_config, batc
     boxes = tf.constant([[[4.0, 6.0, 40.0, 50.0]] * 3] * 2)
     masks = model.run_mask_branch(features, boxes, tf.constant([[0, 1, 2]] * 2)).numpy()
     np.testing.assert_array_equal(masks[:, :1].repeat(3, axis=1), masks)
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_other_channels_train_and_save(deep_shapes, deep_config, tmp_path, channels):
+    config = deep_config(channels)
+    model = km.MaskRCNN(config)
+    model.compile(optimizer=keras.optimizers.SGD(0.01), run_eagerly=True)
+    before = model.backbone.stem.kernel.numpy()
+    batches = deep_shapes(channels, ".npy").batches(config, batch_size=2, training=True)
+    assert np.isfinite(model.train_on_batch(*next(iter(batches)))).all()
+    assert np.abs(model.backbone.stem.kernel - before).max(axis=(0, 1, 3)).all()
+    model.save(tmp_path / "m.keras")
+    loaded = keras.models.load_model(tmp_path / "m.keras", compile=False)
+    assert loaded.config == config
+    np.testing.assert_array_equal(loaded.backbone.stem.kernel, model.backbone.stem.kernel)
+
+
+def test_wrong_channels_are_named(small_config):
+    model = km.MaskRCNN(small_config, channels=4)
+    with pytest.raises(ValueError, match=r"images must be \(B, H, W, 4\), 4 channels, 0..255"):
+        model({"images": np.zeros((1, 64, 64, 3), np.float32)})

@@ -2,9 +2,9 @@
 
 Each module of `formats` reads one format of annotations to `records`; `opening` finds out which one
 it is. A `Dataset` holds the records, and `problems` what is wrong with them. `pipeline` makes
-batches of them, with `images`, `masks`, and `augmentation` by `views`. `tfrecord_dataset` and
-`service` are for more images than a machine holds, `inspection` is to look at them, and `shapes`
-draws some.
+batches of them, with `images`, `stored`, `masks`, and `augmentation` by `views`.
+`tfrecord_dataset` and `service` are for more images than a machine holds, `inspection` is to look
+at them, and `shapes` draws some.
 """
 
 from keras_maskrcnn.data import shapes
@@ -14,6 +14,7 @@ from keras_maskrcnn.data.formats.convert import convert
 from keras_maskrcnn.data.masks import crop_masks
 from keras_maskrcnn.data.opening import open_dataset
 from keras_maskrcnn.data.records import Instance, Problem, Record
+from keras_maskrcnn.data.stored import display
 from keras_maskrcnn.data.tfrecord_dataset import TFRecordDataset, write_tfrecords
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "TFRecordDataset",
     "convert",
     "crop_masks",
+    "display",
     "open_dataset",
     "shapes",
     "write_tfrecords",

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import os
 from typing import BinaryIO
 
 import numpy as np
@@ -40,6 +41,15 @@ def decode_array(data: bytes, where: str) -> tuple[np.ndarray, int]:
         return pixels, _orientation(tiff)
 
 
+def open_npy(path: str | os.PathLike) -> np.ndarray:
+    """The pixels (H, W, C) of a `.npy` file, of which only what is looked at is read.
+
+    Raises:
+        ValueError: As of `decode_array`.
+    """
+    return _load_npy(path, os.fspath(path), mmap_mode="r")
+
+
 def array_size(file: BinaryIO, where: str) -> tuple[int, int]:
     """Height and width of what `decode_array` reads, turned upright, from the header alone.
 
@@ -74,9 +84,9 @@ def import_tifffile(where: str):
     return tifffile
 
 
-def _load_npy(file, where):
+def _load_npy(file, where, mmap_mode=None):
     try:
-        pixels = np.load(file, allow_pickle=False)
+        pixels = np.load(file, mmap_mode, allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
         raise ValueError(f"{where}: not an array that can be read: {error}") from error
     _check_shape(pixels.shape, where)

@@ -11,7 +11,7 @@ import PIL.ExifTags
 import PIL.Image
 import PIL.TiffImagePlugin
 
-from keras_maskrcnn.data.arrays import array_size, is_array_file
+from keras_maskrcnn.data.arrays import NPY, array_size, decode_array, is_array_file
 
 JPEG = b"\xff\xd8"
 # A JPEG is a list of segments, each with a marker, a length and its content; pixels follow segments
@@ -25,7 +25,8 @@ PNG_CHUNKS = 8
 def read_image(path: str | os.PathLike) -> np.ndarray:
     """The picture in a file, (H, W, 3) uint8 RGB, turned as its EXIF orientation says.
 
-    Grey pictures are repeated over the channels, 16 bits are scaled to 8, alpha is dropped.
+    Grey pictures are repeated over the channels, 16 bits are scaled to 8, alpha is dropped. A
+    `.npy` file holds uint8 RGB or grey.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -63,8 +64,19 @@ def decode_image(data: bytes, where: str) -> np.ndarray:
         >>> decode_image(pathlib.Path("photo.jpg").read_bytes(), "photo.jpg").shape
         (480, 640, 3)
     """
+    if data.startswith(NPY):
+        return _array_as_rgb(decode_array(data, where)[0], where)
     image = _decode(data, where, cv2.IMREAD_COLOR)
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
+
+
+def _array_as_rgb(pixels, where):
+    if pixels.dtype != np.uint8 or pixels.shape[2] not in (1, 3):
+        raise ValueError(
+            f"{where}: {pixels.shape} {pixels.dtype} is not RGB or grey of uint8: the model's "
+            "config says what else it takes, channels and pixel_range."
+        )
+    return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
 
 
 def decode_unchanged(data: bytes, where: str) -> np.ndarray:
@@ -97,7 +109,11 @@ def _decode(data, where, how):
     except cv2.error as error:
         raise ValueError(f"{where}: not a readable image: {error.err}.") from error
     if image is None:
-        raise ValueError(f"{where}: not an image, or one that is truncated or broken.")
+        further = " Of other channels than grey and RGB a model takes those of its config."
+        raise ValueError(
+            f"{where}: not an image, or one that is truncated or broken."
+            + further * is_array_file(data)
+        )
     return image
 
 

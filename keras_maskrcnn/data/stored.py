@@ -55,15 +55,9 @@ def as_pixels(image: np.ndarray, where: str, config: MaskRCNNConfig) -> np.ndarr
         image = image[..., None]
     pixels = as_part(image, where, config)
     low, high = config.pixel_range
-    is_share = pixels.min() >= 0 and pixels.max() <= 1 and (pixels != np.floor(pixels)).any()
-    if not config.is_rgb and (
-        (image.dtype == np.uint8 and high > 255) or (is_share and low >= 0 and high >= 255)
-    ):
-        raise ValueError(
-            f"{where} must be {describe_pixels(config)}; got {image.dtype} pixels from "
-            f"{image.min():g} to {image.max():g}, which are of another range. All images must be "
-            "stored alike: convert them, or give pixel_range as they are."
-        )
+    has_fractions = (pixels != np.floor(pixels)).any()
+    if low >= 0 and high >= 255 and has_fractions and pixels.max() <= 1:
+        raise ValueError(_of_another_range(image, where, config))
     return pixels
 
 
@@ -81,7 +75,17 @@ def as_part(image: np.ndarray, where: str, config: MaskRCNNConfig) -> np.ndarray
         )
     if not np.issubdtype(image.dtype, np.number) or np.iscomplexobj(image):
         raise ValueError(f"{where} must hold numbers {wanted}; got {image.dtype}.")
+    if image.dtype == np.uint8 and config.pixel_range[1] > 255:
+        raise ValueError(_of_another_range(image, where, config))
     return check_pixels(tf.convert_to_tensor(image), where, config).numpy()
+
+
+def _of_another_range(image, where, config):
+    return (
+        f"{where} must be {describe_pixels(config)}; got {image.dtype} pixels from "
+        f"{image.min():g} to {image.max():g}. All images must be stored alike: convert this one, "
+        "or give the config the pixel_range that they have."
+    )
 
 
 def decode_stored(data: bytes, where: str) -> np.ndarray:

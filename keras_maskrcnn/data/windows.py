@@ -11,7 +11,7 @@ import numpy as np
 
 from keras_maskrcnn.batch import RGB
 from keras_maskrcnn.config import MaskRCNNConfig
-from keras_maskrcnn.data.arrays import import_tifffile
+from keras_maskrcnn.data.arrays import import_tifffile, open_npy
 from keras_maskrcnn.data.stored import as_part, read_pixels
 from keras_maskrcnn.ops.runs import Window
 
@@ -58,8 +58,9 @@ def open_windows(path: str | os.PathLike, config: MaskRCNNConfig = RGB) -> Itera
     """An image file whose windows are as those of `read_pixels`, for a model of a config.
 
     Of a TIFF only the tiles or strips that a window touches are read; of a pyramid, those of its
-    largest level. Other formats, and TIFFs of planes and pages, are read whole, and for RGB those
-    of palettes and floats.
+    largest level. Of a `.npy` for other pixels than RGB 0..255 only the window is read. Other
+    formats are read whole, and so are TIFFs of planes and pages, and for RGB those of palettes and
+    floats.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -75,32 +76,39 @@ def open_windows(path: str | os.PathLike, config: MaskRCNNConfig = RGB) -> Itera
     """
     if not os.path.isfile(path):
         raise FileNotFoundError(f"There is no image file {os.fspath(path)}.")
-    if not os.fspath(path).lower().endswith(TIFF_ENDINGS):
+    name = os.fspath(path).lower()
+    if name.endswith(TIFF_ENDINGS):
+        with _open_tiff_windows(path, config) as windows:
+            yield windows or WholeImage(read_pixels(path, config))
+    elif name.endswith(".npy") and not config.is_rgb:
+        yield StoredWindows(WholeImage(open_npy(path)), os.fspath(path), config)
+    else:
         yield WholeImage(read_pixels(path, config))
-        return
+
+
+@contextlib.contextmanager
+def _open_tiff_windows(path, config):
+    """The windows of a TIFF, None where it has to be read whole."""
     tifffile = import_tifffile(os.fspath(path))
     with open(path, "rb") as file:
         try:
             tiff = tifffile.TiffFile(file)
-            windows = _open_page(tifffile, tiff, path, config)
+            windows = _windows_of(tifffile, tiff, path, config)
         except (tifffile.TiffFileError, IndexError) as error:
             raise ValueError(
                 f"{os.fspath(path)}: not an image, or a broken one: {error}"
             ) from error
-        yield windows or WholeImage(read_pixels(path, config))
+        yield windows
 
 
-def _open_page(tifffile, tiff, path, config):
-    """The windows of a TIFF, None where it has to be read whole."""
+def _windows_of(tifffile, tiff, path, config):
     page = tiff.pages[0]
     if not _is_upright(page):
         return None
-    if config.is_rgb:
+    if config.is_rgb and _is_like_rgb(tifffile, page):
         convert = functools.partial(_as_rgb, has_alpha=_has_alpha(page))
-        return (
-            TiffWindows(path, page, 3, np.uint8, convert) if _is_like_rgb(tifffile, page) else None
-        )
-    if not _has_samples(tifffile, tiff, config):
+        return TiffWindows(path, page, 3, np.uint8, convert)
+    if config.is_rgb or not _has_samples(tifffile, tiff, config):
         return None
     stored = TiffWindows(path, page, page.samplesperpixel, page.dtype, np.ascontiguousarray)
     return StoredWindows(stored, os.fspath(path), config)

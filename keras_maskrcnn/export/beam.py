@@ -102,6 +102,11 @@ class ServeBytes(ModelHandler[bytes, Detections | str, tf.Module]):
     def load_model(self) -> tf.Module:
         compiled_roi_align.load()  # for a model of roi_align="custom", where the op is built
         model = tf.saved_model.load(self._path)
+        if "serve_bytes" not in model.signatures:
+            raise ValueError(
+                f"{self._path} does not read image files: it has the signatures "
+                f"{', '.join(model.signatures)}, as models of other images than RGB 0..255 have."
+            )
         with tf.io.gfile.GFile(tf.io.gfile.join(self._path, "assets", "class_names.txt")) as names:
             model.all_class_names = names.read().splitlines()
         return model

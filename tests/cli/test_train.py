@@ -93,3 +93,30 @@ def test_train_refuses_a_folder_in_use(run, data, train_options, error_of):
     error = error_of(train_options(data, "--output", str(run)))
     assert "not empty" in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_other_channels_from_training_to_pictures(
+    deep_shapes, train_options, tmp_path, eagerly, capsys
+):
+    dataset = deep_shapes(4, ".npy")
+    data = dict.fromkeys(
+        ("train", "val"), (dataset.source, str(pathlib.Path(dataset.source).parent))
+    )
+    output = tmp_path / "run"
+    stored = ["--channels", "4", "--pixel-range", "[0, 65535]", "--augment", "multiscale"]
+    assert main(train_options(data, *stored, "--epochs", "1", "--output", str(output))) == 0
+    config = km.MaskRCNNConfig.from_yaml(output / "config.yaml")
+    assert (config.channels, config.pixel_range) == (4, (0, 65535))
+    assert "mask_ap" in json.loads((output / "results.json").read_text())
+    assert len(list((output / "samples").glob("*.png"))) == 3
+    assert list((output / "report/pictures").glob("*.jpg"))
+    found = ["--score-threshold", "0", "--box-score-threshold", "0", "--output"]
+    predict = ["predict", "--run", str(output), *found]
+    folder = data["train"][1]
+    assert main([*predict, str(tmp_path / "found"), folder]) == 0
+    assert len(list((tmp_path / "found").glob("*.png"))) == 3
+    assert main([*predict, str(tmp_path / "list.json"), "--input-list", folder]) == 0
+    listed = json.loads((tmp_path / "list.json").read_text())
+    drawn = json.loads((tmp_path / "found/results.json").read_text())
+    assert len(listed) == len(drawn) > 0

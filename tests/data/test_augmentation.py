@@ -411,5 +411,47 @@ def test_bad_elements(element):
     augment = Augmentation(horizontal_flip=0.5)
     with pytest.raises(ValueError, match="The element has no boxes, classes; it has"):
         augment({"image": element["image"]}, (0, 0))
-    with pytest.raises(ValueError, match=r"image must be \(H, W, 3\) uint8, or \(H, W, C\) float32"):
+    with pytest.raises(
+        ValueError, match=r"image must be \(H, W, 3\) uint8, or \(H, W, C\) float32"
+    ):
         augment({**element, "image": element["image"].astype(np.int32)}, (0, 0))
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_other_channels_move_as_rgb_does(noise, channels):
+    copied = noise["image"][..., np.arange(channels) % 3]
+    options = {"horizontal_flip": 0.5, "crop": 0.5, "short_side": 150}
+    expected = run(noise, **options)
+    result = run({**noise, "image": copied.astype(np.float32)}, **options)
+    assert result["image"].dtype == np.float32
+    difference = result["image"] - expected["image"][..., np.arange(channels) % 3]
+    assert np.abs(difference).max() <= 0.51  # of rounding to uint8
+    np.testing.assert_array_equal(result["masks"], expected["masks"])
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_brightness_and_contrast_of_other_channels(noise, channels):
+    image = 300 * noise["image"][..., np.arange(channels) % 3].astype(np.float32) - 1000
+    noise, of = {**noise, "image": image}, {"pixel_range": (-1000, 75500)}
+    brighter = run(noise, brightness=(0.2, 0.2), **of)["image"]
+    np.testing.assert_allclose(brighter, np.clip(image + 0.2 * 76500, -1000, 75500), rtol=1e-4)
+    stronger = run(noise, contrast=(0.5, 0.5), **of)["image"]
+    expected = np.clip(1.5 * image - 0.5 * image.mean(dtype=float), -1000, 75500)
+    np.testing.assert_allclose(stronger, expected, rtol=1e-3, atol=10)
+    turned = run(noise, rotation=(45, 45), **of)["image"]
+    np.testing.assert_allclose(turned[0, 0], -1000, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"hue": 0.1, "pixel_range": (0, 1)}, "saturation and hue are of RGB, the image has 4"),
+        ({"saturation": 0.1, "pixel_range": (0, 1)}, "saturation and hue are of RGB"),
+        ({"contrast": 0.1}, "The image is float32: give Augmentation the pixel_range"),
+        ({"rotation": 10}, "The image is float32: give Augmentation the pixel_range"),
+    ],
+)
+def test_what_other_channels_cannot_have_is_named(element, options, message):
+    element = {**element, "image": np.zeros((HEIGHT, WIDTH, 4), np.float32)}
+    with pytest.raises(ValueError, match=message):
+        run(element, **options)

@@ -124,3 +124,12 @@ def test_sheet_marks_broken_masks(dataset):
     list(inspection.check_files(dataset))
     sheet = inspection.contact_sheet(dataset, count=1, side=128)
     assert (sheet == inspection.DOUBT).all(2).sum() > 40
+
+
+def test_other_channels_are_checked_and_shown(deep_shapes):
+    for dataset in (deep_shapes(1, ".tif"), deep_shapes(4, ".npy")):
+        assert len(list(inspection.check_files(dataset))) == 3
+        assert not dataset.problems
+        sheet = inspection.contact_sheet(dataset, side=64)
+        assert sheet.dtype == np.uint8
+        assert sheet.std() > 30

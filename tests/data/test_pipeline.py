@@ -397,3 +397,42 @@ def test_training_runs_through_bad_records(small, small_config):
     history = model.fit(batches, epochs=2, verbose=0, shuffle=False)
     assert np.isfinite(history.history["loss"]).all()
     assert len(small.problems) == 1
+
+
+@pytest.mark.parametrize(
+    ("channels", "ending"), [(1, ".npy"), (4, ".npy"), (1, ".tif"), (4, ".tif")]
+)
+def test_batches_of_other_channels(deep_shapes, deep_config, channels, ending):
+    dataset = deep_shapes(channels, ending)
+    config = deep_config(channels).replace(image_min_size=32, image_max_size=32)
+    ((x, y),) = dataset.batches(config, batch_size=3)
+    assert x["images"].shape == (3, 32, 32, channels)
+    assert x["images"].dtype == tf.float32
+    for image, record in zip(x["images"].numpy(), dataset.records, strict=True):
+        stored = record.read_pixels(config)
+        # From 64 to 32 each pixel is the mean of four.
+        means = stored.reshape(32, 2, 32, 2, channels).mean(axis=(1, 3))
+        np.testing.assert_allclose(image, means, atol=0.1)
+    assert set(y) == {"boxes", "classes", "masks"}
+    assert not dataset.problems
+
+
+def test_training_flips_and_crops_other_channels(deep_shapes, deep_config):
+    dataset, config = deep_shapes(4, ".npy"), deep_config(4)
+    whole = [record.read_pixels(config) for record in dataset.records]
+    for x, _ in dataset.batches(config, training=True):
+        image = x["images"][0].numpy()
+        assert any(np.array_equal(image, view) for p in whole for view in (p, p[:, ::-1]))
+    for x, _ in dataset.batches(config, training=True, crop_size=32):
+        assert x["images"].shape == (1, 64, 64, 4)
+
+
+def test_images_of_other_channels_than_the_config_says_are_listed(deep_shapes, deep_config):
+    dataset = deep_shapes(4, ".tif")
+    dataset = km.data.CocoDataset(dataset.source, pathlib.Path(dataset.source).parent)
+    with pytest.raises(tf.errors.OpError, match="No image can be read"):
+        list(dataset.batches(deep_config(1)))
+    assert len(dataset.problems) == 3
+    assert "must be (H, W, 1), 1 channel, 0..65535; got shape (64, 64, 4) uint16" in str(
+        dataset.problems[0]
+    )

@@ -207,3 +207,11 @@ def test_wrong_calls(small, tmp_path, config):
     (folder / "index.json").write_text("{")
     with pytest.raises(ValueError, match="not a JSON file"):
         TFRecordDataset(folder)
+
+
+def test_other_channels_are_stored_as_they_are(deep_shapes, deep_config, tmp_path):
+    dataset, config = deep_shapes(4, ".npy"), deep_config(4)
+    records = write_tfrecords(dataset, tmp_path / "records", shards=1, mask_size=28)
+    assert_same(records.batches(config), dataset.batches(config))
+    with pytest.raises(ValueError, match="RGB 0..255; the config has 4 channels, 0..65535: leave"):
+        records.batches(config, training=True, service="grpc://localhost:1")

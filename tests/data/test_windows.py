@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import tifffile
 
+from keras_maskrcnn.config import MaskRCNNConfig
 from keras_maskrcnn.data.images import read_image
-from keras_maskrcnn.data.windows import TiffWindows, WholeImage, open_windows
+from keras_maskrcnn.data.stored import read_pixels
+from keras_maskrcnn.data.windows import StoredWindows, TiffWindows, WholeImage, open_windows
 
 HEIGHT, WIDTH = 107, 141
 WINDOWS = [(0, 0, WIDTH, HEIGHT), (13, 7, 130, 90), (70, 64, 141, 107), (5, 0, 6, 1)]
@@ -61,6 +63,48 @@ def test_layouts_and_compressions(tmp_path, layout, compression):
 def test_samples(tmp_path, pixels, options):
     tifffile.imwrite(tmp_path / "a.tif", pixels, rowsperstrip=16, **options)
     check(tmp_path / "a.tif", TiffWindows)
+
+
+CHANNELS = np.dstack([DEEP, DEEP[..., ::-1]])
+STORED = {
+    "tiles": (CHANNELS, {"planarconfig": "contig", "tile": (32, 16), "compression": "zlib"}),
+    "strips": (CHANNELS, {"planarconfig": "contig", "rowsperstrip": 16}),
+    "floats": (CHANNELS / np.float32(2), {"planarconfig": "contig", "tile": (32, 16)}),
+    "planes": (np.moveaxis(CHANNELS, 2, 0), {"planarconfig": "separate"}),
+    "pages": (np.moveaxis(CHANNELS, 2, 0), {}),
+}
+
+
+@pytest.mark.parametrize("how", [*STORED, ".npy"])
+def test_windows_of_other_channels(tmp_path, how):
+    config = MaskRCNNConfig(channels=6, pixel_range=(0, 65535))
+    path = tmp_path / ("a.npy" if how == ".npy" else "a.tif")
+    if how == ".npy":
+        np.save(path, CHANNELS)
+    else:
+        stored, options = STORED[how]
+        tifffile.imwrite(path, stored, photometric="minisblack", **options)
+    whole = read_pixels(path, config)
+    with open_windows(path, config) as picture:
+        assert isinstance(picture, WholeImage if how in ("planes", "pages") else StoredWindows)
+        assert picture.size == (HEIGHT, WIDTH)
+        for left, top, right, bottom in WINDOWS:
+            seen = picture.window((left, top, right, bottom))
+            assert seen.dtype == np.float32
+            np.testing.assert_array_equal(seen, whole[top:bottom, left:right])
+
+
+def test_windows_of_other_channels_are_checked(tmp_path):
+    np.save(tmp_path / "a.npy", CHANNELS)
+    for config, message in (
+        (MaskRCNNConfig(channels=4), r"a.npy must be \(H, W, 4\), 4 channels, 0..255; got shape"),
+        (MaskRCNNConfig(channels=6), "a.npy must be 6 channels, 0..255; got uint16 pixels from"),
+    ):
+        with (
+            open_windows(tmp_path / "a.npy", config) as picture,
+            pytest.raises(ValueError, match=message),
+        ):
+            picture.window((0, 0, 64, 64))
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 import keras_maskrcnn as km
 from keras_maskrcnn.export import load_saved_model
+from keras_maskrcnn.export.endpoints import image_dtype
 
 SIGNATURES = {
     "serving_default": {"images"},
@@ -309,3 +310,19 @@ def test_wrong_options(make_model, tmp_path):
     with pytest.raises(ValueError, match="mask=False"):
         model.export(tmp_path / "1", pasted_masks=True)
     assert not (tmp_path / "1").exists()
+
+
+def test_other_channels_are_sent_as_they_are_stored(make_model, tmp_path):
+    model = make_model(channels=4, pixel_range=(0, 65535), box_head_units=(32,))
+    signatures = export_and_load(model, tmp_path)
+    assert set(signatures) == {"serving_default", "serve_sizes"}  # no op decodes such files
+    images = np.random.default_rng(0).integers(0, 2**16, (2, 64, 90, 4), np.uint16)
+    assert_same(signatures["serving_default"](images=tf.constant(images)), model(images))
+
+
+@pytest.mark.parametrize(
+    ("pixel_range", "dtype"),
+    [((0, 255), "uint8"), ((0, 4095), "uint16"), ((0, 1), "float32"), ((-9, 255), "float32")],
+)
+def test_type_of_the_pixels_that_are_sent(small_config, pixel_range, dtype):
+    assert image_dtype(small_config.replace(channels=1, pixel_range=pixel_range)).name == dtype

@@ -251,3 +251,54 @@ def test_a_file_in_tiles_is_as_its_array(model, pictures, tmp_path):
     assert ((right <= 192) & (bottom <= 128)).all()
     fits = model.predict(pictures[0], tile_size=96, verbose=0)
     boxes_equal(fits, model.predict(pictures[0], verbose=0))
+
+
+@pytest.fixture(scope="module")
+def four(deep_config):
+    """A model of four channels of 16 bits."""
+    keras.utils.set_random_seed(0)
+    return km.MaskRCNN(deep_config(4))
+
+
+def test_files_and_arrays_of_other_channels(four, deep_shapes):
+    dataset = deep_shapes(4, ".npy")
+    arrays = [np.load(record.path) for record in dataset.records]
+    tiff = deep_shapes(4, ".tif").records[1].path
+    mixed = [dataset.records[0].path, tiff, arrays[2].astype(np.float32)]
+    expected = four.predict(arrays, verbose=0)
+    assert all(len(found) for found in expected)
+    boxes_equal(four.predict(mixed, verbose=0), expected)
+    batches = dataset.batches(four.config, batch_size=1)
+    boxes_equal(four.predict(batches, verbose=0), expected)
+
+
+def test_tiles_of_other_channels(four, deep_shapes):
+    record = deep_shapes(4, ".npy").records[0]
+    found = [
+        four.predict(image, tile_size=48, verbose=0)
+        for image in (np.load(record.path), record.path, deep_shapes(4, ".tif").records[0].path)
+    ]
+    boxes_equal(found[1], found[0])
+    boxes_equal(found[2], found[0])
+
+
+@pytest.mark.slow
+def test_test_time_augmentation_of_other_channels(four, deep_shapes, monkeypatch):
+    monkeypatch.setattr("keras_maskrcnn.prediction.test_time_augmentation.SCALES", (1.0,))
+    (found,) = four.predict(deep_shapes(4, ".npy").records[0].path, augment=True, verbose=0)
+    assert len(found)
+
+
+def test_other_channels_are_named(four, pictures):
+    with pytest.raises(ValueError, match=r"image 1 must be \(H, W, 4\), 4 channels, 0..65535; got"):
+        four.predict([np.zeros((64, 64, 4), np.uint16), pictures[0]], verbose=0)
+    with pytest.raises(ValueError, match="image 0 must be 4 channels, 0..65535; got uint8 pixels"):
+        four.predict([np.zeros((64, 64, 4), np.uint8)], verbose=0)
+
+
+def test_pillows_images_of_other_channels_are_as_they_are(four):
+    rgba = PIL.Image.fromarray(np.zeros((64, 64, 4), np.uint8))
+    with pytest.raises(ValueError, match="image 0 must be 4 channels, 0..65535; got uint8 pixels"):
+        four.predict(rgba, verbose=0)
+    with pytest.raises(ValueError, match="image 0 is of Pillow's mode 'P'"):
+        four.predict(PIL.Image.new("P", (64, 64)), verbose=0)

@@ -322,3 +322,14 @@ def test_convert_refuses(coco, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ValueError, match="not empty"):
         convert(coco, "coco", tmp_path)
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_images_of_other_channels_are_kept_as_they_are(deep_shapes, deep_config, tmp_path, name):
+    dataset, config = deep_shapes(4, ".npy"), deep_config(4)
+    convert(dataset, name, tmp_path / "out")
+    converted = open_dataset(tmp_path / "out")
+    assert not converted.problems
+    for record, other in zip(dataset.records, converted.records, strict=True):
+        assert (record.height, record.width) == (other.height, other.width)
+        np.testing.assert_array_equal(record.read_pixels(config), other.read_pixels(config))
