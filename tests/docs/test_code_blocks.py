@@ -31,6 +31,7 @@ SLOW = ["README.md"] + [
     f"docs/{name}.md"
     for name in (
         *(
+            "channels",
             "evaluating",
             "fine_tuning",
             "first_steps",
@@ -178,6 +179,7 @@ def page_parameters():
     return [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in names]
 
 
+@pytest.mark.filterwarnings("ignore:.*the stem's kernel is spread")  # a page tells of it
 @pytest.mark.parametrize("page", page_parameters())
 def test_the_blocks_of_a_page_run(page, workplace, request, eagerly):
     text = (ROOT / page).read_text(encoding="utf-8")
