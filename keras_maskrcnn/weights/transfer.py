@@ -35,10 +35,8 @@ def transfer_weights(
         >>> path = "model_final_f10217.pkl"
         >>> transfer_weights(model, 80, lambda source: source.import_weights(path))
     """
-    config = model.config.replace(pixel_mean=[0] * 3, pixel_std=[1] * 3)
-    trained = config.replace(
-        num_classes=num_classes, class_names=[], channels=channels or config.channels
-    )
+    config = model.config
+    trained = _trained_config(config, num_classes, channels or config.channels)
     if (trained.num_classes, trained.stem_channels) == (config.num_classes, config.stem_channels):
         load(part(model))
         return
@@ -51,6 +49,16 @@ def transfer_weights(
         elif variable.shape == value.shape:
             variable.assign(value)
     warn_of_spread(trained.stem_channels, config.stem_channels)
+
+
+def _trained_config(config, num_classes, channels):
+    """The config as it is for other classes and channels, whatever the model has for each."""
+    changes = {"num_classes": num_classes, "class_names": [], "channels": channels}
+    for name in ("pixel_mean", "pixel_std"):
+        values = getattr(config, name)
+        if len(values) not in (3, channels):
+            changes[name] = [values[i % len(values)] for i in range(3)]
+    return config.replace(**changes)
 
 
 def spread_kernel(kernel: np.ndarray, channels: int) -> np.ndarray:
