@@ -139,6 +139,20 @@ def test_other_classes_get_new_last_layers(publish, checkpoint):
     assert MaskRCNN.from_preset(NAME, num_classes=2, class_names=names).config.class_names == names
 
 
+@pytest.mark.parametrize("fields", [{}, {"backbone": SMALL, "class_names": ()}])
+def test_more_channels_have_the_kernel_spread_over_them(publish, checkpoint, fields):
+    publish(checkpoint, **fields)
+    whole = MaskRCNN.from_preset(NAME)
+    with pytest.warns(UserWarning, match="for 3 channels, the model has 6: the stem's kernel"):
+        model = MaskRCNN.from_preset(NAME, channels=6, pixel_range=(0, 4095))
+    kernel = whole.backbone.stem.kernel.numpy()
+    expected = np.concatenate([kernel, kernel], axis=2) / 2
+    np.testing.assert_array_equal(model.backbone.stem.kernel, expected)
+    rest = zip(model.backbone.weights[1:], whole.backbone.weights[1:], strict=True)
+    for ours, theirs in rest:
+        np.testing.assert_array_equal(ours, theirs)
+
+
 def test_fields_that_keep_the_layers_may_change(publish, checkpoint, batch):
     publish(checkpoint)
     model = MaskRCNN.from_preset(NAME, mask=False, norm="batch_norm", dtype="mixed_bfloat16")
