@@ -92,6 +92,7 @@ class PerfectModel:
             num_classes=len(dataset.category_ids),
             class_names=dataset.class_names,
             mask=mask,
+            is_rgb=True,
             box_detections_per_image=100,
         )
         self.dataset = dataset

@@ -70,7 +70,10 @@ class StandInModel:
 
     def __init__(self, dataset, mask=True):
         self.config = types.SimpleNamespace(
-            num_classes=len(dataset.class_names), class_names=dataset.class_names, mask=mask
+            num_classes=len(dataset.class_names),
+            class_names=dataset.class_names,
+            mask=mask,
+            is_rgb=True,
         )
         self.dataset = dataset
         self.indices = {record.path: i for i, record in enumerate(dataset.records)}
