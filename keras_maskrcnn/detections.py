@@ -186,9 +186,9 @@ class Detections:
 
         Args:
             path: Where to; the ending decides what is written.
-            image: What to draw on, as for `plot`, of which other channels may be chosen than
-                here. LabelMe's file names the image: its path, or the
-                one picture beside the file, `a.jpg` beside `a.labelme.json`.
+            image: What to draw on, as for `plot`; of other channels than RGB the first three are
+                shown. LabelMe's file names the image: its path, or the one picture beside the file,
+                `a.jpg` beside `a.labelme.json`.
 
         Raises:
             ValueError: The ending is none of these, or LabelMe's file has no image to name.

@@ -1,6 +1,7 @@
 """Files that hold any number of channels: TIFF and NumPy's `.npy`, read as they are stored."""
 
 import contextlib
+import functools
 import io
 import os
 from typing import BinaryIO
@@ -32,7 +33,8 @@ def decode_array(data: bytes, where: str) -> tuple[np.ndarray, int]:
         ModuleNotFoundError: It is a TIFF, and tifffile is not installed.
     """
     if data.startswith(NPY):
-        return _load_npy(io.BytesIO(data), where), 1
+        load = functools.partial(np.load, io.BytesIO(data), allow_pickle=False)
+        return _load_npy(load, where), 1
     with _open_tiff(io.BytesIO(data), where) as tiff:
         series = tiff.series[0]
         channels = _channel_axis(series, where)
@@ -47,7 +49,7 @@ def open_npy(path: str | os.PathLike) -> np.ndarray:
     Raises:
         ValueError: As of `decode_array`.
     """
-    return _load_npy(path, os.fspath(path), mmap_mode="r")
+    return _load_npy(functools.partial(np.lib.format.open_memmap, path, "r"), os.fspath(path))
 
 
 def array_size(file: BinaryIO, where: str) -> tuple[int, int]:
@@ -84,10 +86,10 @@ def import_tifffile(where: str):
     return tifffile
 
 
-def _load_npy(file, where, mmap_mode=None):
+def _load_npy(load, where):
     try:
-        pixels = np.load(file, mmap_mode, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+        pixels = load()
+    except (ValueError, OSError, EOFError, MemoryError) as error:
         raise ValueError(f"{where}: not an array that can be read: {error}") from error
     _check_shape(pixels.shape, where)
     return pixels if pixels.ndim == 3 else pixels[..., None]
@@ -120,11 +122,9 @@ def _open_tiff(file, where):
     try:
         with tifffile.TiffFile(file) as tiff:
             yield tiff
-    except ValueError as error:
-        if str(error).startswith(where):
-            raise
-        raise ValueError(f"{where}: not an image, or a broken one: {error}") from error
     except Exception as error:  # each codec has errors of its own
+        if str(error).startswith(f"{where}: "):  # as this module says it
+            raise
         raise ValueError(f"{where}: not an image, or a broken one: {error}") from error
 
 

@@ -55,8 +55,8 @@ def as_pixels(image: np.ndarray, where: str, config: MaskRCNNConfig) -> np.ndarr
         image = image[..., None]
     pixels = as_part(image, where, config)
     low, high = config.pixel_range
-    has_fractions = (pixels != np.floor(pixels)).any()
-    if low >= 0 and high >= 255 and has_fractions and pixels.max() <= 1:
+    is_within_one = low >= 0 and high >= 255 and pixels.max() <= 1
+    if is_within_one and (pixels != np.floor(pixels)).any():
         raise ValueError(_of_another_range(image, where, config))
     return pixels
 

@@ -22,12 +22,11 @@ def export_onnx(model: keras.Model, path: str | os.PathLike) -> None:
 
     Inputs are `images` (B, H, W, 3) uint8 RGB, or of a config with other `channels` or
     `pixel_range` (B, H, W, channels) of the type that `export.endpoints.image_dtype` says, and
-    `image_sizes` (B, 2) int32, height and width of
-    the valid top-left part. Outputs are `boxes` (B, D, 4) float32 xyxy pixels of these images,
-    `scores` (B, D) float32, `classes` (B, D) int32, -1 where padded, `num_detections` (B,) int32,
-    and, unless it is a Faster R-CNN, `masks` (B, D, m, m) float32, probabilities in the box. It
-    does not resize: send images of the size that the model was trained on. The file's metadata
-    holds the config as JSON under `config`.
+    `image_sizes` (B, 2) int32, height and width of the valid top-left part. Outputs are `boxes`
+    (B, D, 4) float32 xyxy pixels of these images, `scores` (B, D) float32, `classes` (B, D) int32,
+    -1 where padded, `num_detections` (B,) int32, and, unless it is a Faster R-CNN, `masks`
+    (B, D, m, m) float32, probabilities in the box. It does not resize: send images of the size that
+    the model was trained on. The file's metadata holds the config as JSON under `config`.
 
     Args:
         model: A `MaskRCNN`. Whatever its dtype policy, the file computes in float32.

@@ -325,7 +325,7 @@ class _ImageReader:
     def _resized(self, image, where):
         try:
             image = _load_image(image, where, self.config)
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, ImportError) as error:
             self.error = self.error or error
             raise
         resized = resize_for(self.config, image).astype(np.float32)

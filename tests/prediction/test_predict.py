@@ -1,3 +1,5 @@
+import sys
+
 import cv2
 import keras
 import numpy as np
@@ -302,3 +304,9 @@ def test_pillows_images_of_other_channels_are_as_they_are(four):
         four.predict(rgba, verbose=0)
     with pytest.raises(ValueError, match="image 0 is of Pillow's mode 'P'"):
         four.predict(PIL.Image.new("P", (64, 64)), verbose=0)
+
+
+def test_tifffile_that_is_missing_is_named(four, deep_shapes, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tifffile", None)
+    with pytest.raises(ModuleNotFoundError, match=r"1.tif: .*with tifffile: pip install 'maskrcnn"):
+        four.predict(deep_shapes(4, ".tif").records[0].path, verbose=0)

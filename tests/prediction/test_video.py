@@ -2,6 +2,7 @@ import http.server
 import itertools
 import os
 import threading
+import types
 
 import cv2
 import numpy as np
@@ -256,3 +257,9 @@ def test_memory_does_not_grow_over_10_000_frames(tmp_path):
     assert i == count
     print([round(mebibytes) for mebibytes in used])
     assert max(used[2:]) - used[1] < 16
+
+
+def test_models_of_other_channels_are_refused(small_config):
+    model = types.SimpleNamespace(config=small_config.replace(channels=1))
+    with pytest.raises(ValueError, match="RGB 0..255; the model is of 1 channel, 0..255: predict"):
+        next(find_in_video(model, types.SimpleNamespace(name="a.mp4")))
