@@ -98,6 +98,17 @@ def decode_unchanged(data: bytes, where: str) -> np.ndarray:
     return np.ascontiguousarray(turn_upright(image, orientation))
 
 
+def is_grey_or_rgb(data: bytes) -> bool:
+    """Whether `decode_image` could read the image, as far as its header says: of 8 or 16 bits."""
+    if not is_array_file(data):
+        return True
+    try:
+        with PIL.Image.open(io.BytesIO(data)) as picture:
+            return picture.mode not in ("I", "F")
+    except (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError):
+        return False
+
+
 def _decode(data, where, how):
     if not data:
         raise ValueError(f"{where}: the image file is empty.")
@@ -134,17 +145,16 @@ def _has_jpeg_end(data):
 def exif_orientation(data: bytes, image: np.ndarray) -> int:
     """The EXIF orientation, 1 to 8, that `decode_image` followed: how the stored pixels lie.
 
-    It is 1 of what OpenCV cannot read.
+    It is 1 of what that cannot read.
 
     Args:
         data: The bytes of the image file.
         image: What `decode_image` made of them.
     """
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    stored = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    if stored is None:
+    if not is_grey_or_rgb(data):
         return 1
-    stored = stored[:, :, ::-1]
+    stored = cv2.imdecode(np.frombuffer(data, np.uint8), flags)[:, :, ::-1]
     for orientation in range(1, 9):
         if np.array_equal(turn_upright(stored, orientation), image):
             return orientation

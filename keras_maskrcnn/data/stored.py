@@ -9,7 +9,13 @@ import tensorflow as tf
 from keras_maskrcnn.batch import RGB, check_pixels, describe_pixels
 from keras_maskrcnn.config import MaskRCNNConfig
 from keras_maskrcnn.data.arrays import decode_array, is_array_file
-from keras_maskrcnn.data.images import decode_image, decode_unchanged, read_bytes, turn_upright
+from keras_maskrcnn.data.images import (
+    decode_image,
+    decode_unchanged,
+    is_grey_or_rgb,
+    read_bytes,
+    turn_upright,
+)
 
 
 def read_pixels(path: str | os.PathLike, config: MaskRCNNConfig) -> np.ndarray:
@@ -104,8 +110,8 @@ def decode_stored(data: bytes, where: str) -> np.ndarray:
 def decode_to_show(data: bytes, where: str, config: MaskRCNNConfig = RGB) -> np.ndarray:
     """A picture (H, W, 3) uint8 RGB of the bytes of any image file, for people to look at.
 
-    What cannot be read as RGB is shown by its first three channels, and so is all that a model of
-    another config takes, in its `pixel_range`; see `display`.
+    What is no grey or RGB of 8 or 16 bits is shown by its first three channels, and so is all that
+    a model of another config takes, in its `pixel_range`; see `display`.
 
     Raises:
         ValueError: It cannot be read.
@@ -113,13 +119,10 @@ def decode_to_show(data: bytes, where: str, config: MaskRCNNConfig = RGB) -> np.
     """
     if not config.is_rgb:
         return display(decode_pixels(data, where, config), config.pixel_range)
-    try:
+    if is_grey_or_rgb(data):
         return decode_image(data, where)
-    except ValueError:
-        if not is_array_file(data):
-            raise
-        stored = decode_stored(data, where)
-        return display(stored, _extent(stored))
+    stored = decode_stored(data, where)
+    return display(stored, _extent(stored))
 
 
 def read_to_show(
