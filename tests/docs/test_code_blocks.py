@@ -181,7 +181,9 @@ def page_parameters():
 
 @pytest.mark.filterwarnings("ignore:.*the stem's kernel is spread")  # a page tells of it
 @pytest.mark.parametrize("page", page_parameters())
-def test_the_blocks_of_a_page_run(page, workplace, request, eagerly):
+def test_the_blocks_of_a_page_run(page, workplace, request):
+    if page != "README.md":  # whose dozen epochs are worth a graph
+        request.getfixturevalue("eagerly")
     text = (ROOT / page).read_text(encoding="utf-8")
     if '.pth")' in text:
         pytest.importorskip("torch")

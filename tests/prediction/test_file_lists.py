@@ -14,6 +14,7 @@ import pytest
 import keras_maskrcnn as km
 from keras_maskrcnn.cli import predict as cli_predict
 from keras_maskrcnn.cli.main import main
+from keras_maskrcnn.prediction import file_lists
 from keras_maskrcnn.prediction.file_lists import predict_files
 
 SIZES = ((70, 40), (64, 64), (9, 30), (48, 90))
@@ -200,14 +201,15 @@ def test_the_command_line_says_what_is_wrong(command, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_killed_at_any_moment_and_started_again(command, tmp_path):
+def test_killed_at_any_moment_and_started_again(command, tmp_path, monkeypatch):
     """A real process and a real SIGKILL, at moments that how far it is decides."""
     start = "import sys; from keras_maskrcnn.cli.main import main; "
     start += "from keras_maskrcnn.prediction import file_lists; "
     often = "file_lists.COMMIT_SECONDS = 0; "  # so that kills fall on all kinds of moments
     program = [sys.executable, "-c", start + often + "sys.exit(main())", *command]
+    monkeypatch.setattr(file_lists, "COMMIT_SECONDS", 0)
     undisturbed, output = tmp_path / "undisturbed.json", tmp_path / "killed.json"
-    assert subprocess.run([*program, str(undisturbed)], capture_output=True).returncode == 1
+    assert main([*command, str(undisturbed)]) == 1
     for moment in (0, 1, 120, 250):
         process = subprocess.Popen([*program, str(output)], stderr=subprocess.DEVNULL)
         while process.poll() is None and inputs_done(output) < moment:
@@ -215,7 +217,7 @@ def test_killed_at_any_moment_and_started_again(command, tmp_path):
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
         assert moment <= inputs_done(output) < 408
-    assert subprocess.run([*program, str(output)], capture_output=True).returncode == 1
+    assert main([*command, str(output)]) == 1
     assert output.read_bytes() == undisturbed.read_bytes()
     errors = (tmp_path / f"{path.stem}.errors.jsonl" for path in (output, undisturbed))
     one, other = (path.read_bytes() for path in errors)

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import socket
 import subprocess
 import sys
@@ -83,50 +84,66 @@ def train_workers(tmp_path, **options):
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
     """One replica that has the whole batch."""
-    run = train(tmp_path_factory.mktemp("alone"), "none")
+    folder = tmp_path_factory.mktemp("alone")
+    run = train(folder, "none", folder=str(folder))
     assert run["moved"]
     assert run["replicas"] == 1
     return run
 
 
+@pytest.fixture(scope="module")
+def devices(tmp_path_factory):
+    """A run on two devices, and its folder."""
+    folder = tmp_path_factory.mktemp("devices")
+    return folder, train(folder, "mirrored", steps_per_execution=2, folder=str(folder))
+
+
+@pytest.fixture(scope="module")
+def workers(tmp_path_factory):
+    """The run in each of two processes, and its folder."""
+    folder = tmp_path_factory.mktemp("workers")
+    return folder, train_workers(folder, steps_per_execution=2, folder=str(folder))
+
+
 def assert_same(one, other):
+    """Weights and losses; figures of AP jump where a score differs in its last digit."""
     assert one.keys() == other.keys()
-    for name in one.keys() - {"replicas"}:
+    figures = {name for name in one if re.match("log val_(box|mask)_a[pr]", name)}
+    assert figures
+    for name in one.keys() - {"replicas"} - figures:
         np.testing.assert_allclose(one[name], other[name], rtol=1e-5, atol=1e-5, err_msg=name)
 
 
-def test_two_devices_train_as_one(alone, tmp_path):
-    run = train(tmp_path, "mirrored", steps_per_execution=2)
+def test_two_devices_train_as_one(alone, devices):
+    _, run = devices
     assert run["replicas"] == 2
     assert_same(run, alone)
 
 
-def test_two_processes_train_as_one(alone, tmp_path):
-    runs = train_workers(tmp_path, steps_per_execution=2)
+def test_two_processes_train_as_one(alone, workers):
+    _, runs = workers
     for run in runs:
         assert run["replicas"] == 2
         assert_same(run, alone)
 
 
-@pytest.mark.slow
-def test_callbacks_on_two_devices(tmp_path):
-    history = train(tmp_path, "mirrored", folder=str(tmp_path))
-    assert_checkpoint_is(tmp_path / "0/1.keras", history)
-    resumed = train(tmp_path, "mirrored", folder=str(tmp_path), epochs=2)
+def test_callbacks_on_two_devices(devices, tmp_path):
+    folder, history = devices
+    assert_checkpoint_is(folder / "0/1.keras", history)
+    resumed = train(tmp_path, "mirrored", folder=str(folder), epochs=2)
     assert resumed["log val_box_ar"].shape == (1,)  # of the second epoch
-    assert (tmp_path / "0/2.keras").is_file()
+    assert (folder / "0/2.keras").is_file()
 
 
-@pytest.mark.slow
-def test_callbacks_in_two_processes(tmp_path):
-    first, second = train_workers(tmp_path, folder=str(tmp_path))
+def test_callbacks_in_two_processes(workers):
+    folder, (first, second) = workers
     assert first["log val_box_ar"] == second["log val_box_ar"]
-    alone = keras.models.load_model(tmp_path / "0/1.keras")
-    val = km.data.open_dataset(tmp_path / "0/data")
+    alone = keras.models.load_model(folder / "0/1.keras")
+    val = km.data.open_dataset(folder / "0/data")
     for name, value in km.evaluate(alone, val, verbose=0).items():
         np.testing.assert_allclose(first[f"log val_{name}"], [value], rtol=1e-5, err_msg=name)
     for i, run in enumerate((first, second)):
-        assert_checkpoint_is(tmp_path / f"{i}/1.keras", run)
+        assert_checkpoint_is(folder / f"{i}/1.keras", run)
 
 
 def assert_checkpoint_is(path, run):

@@ -11,12 +11,14 @@ More changes, others than those of the slow tests:
 """
 
 import base64
+import functools
 import io
 import itertools
 import json
 import math
 import os
 import pathlib
+import pickle
 import random
 import resource
 import shutil
@@ -94,14 +96,19 @@ def check_mask(instance, height, width):
     assert cells.shape == (28, 28)
 
 
+@functools.lru_cache(1000)
+def check_once(pickled, class_count):
+    """`check_record`, but of those that an earlier change left as they were: most of them."""
+    check_record(pickle.loads(pickled), range(class_count))
+
+
 def check_contents(contents, folder):
     assert all(isinstance(name, str) for name in contents.class_names)
     records = list(contents.records)
     # What was wrong when TFRecords were written is told with the names of then.
     stored = isinstance(contents.records, StoredRecords)
-    class_ids = range(len(contents.class_names))
     for record in records:
-        check_record(record, class_ids)
+        check_once(pickle.dumps(record), len(contents.class_names))
     for problem in contents.problems:
         assert str(folder) in problem.where or stored
         assert problem.what
