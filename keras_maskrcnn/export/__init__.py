@@ -1,6 +1,7 @@
 """Models for servers, ONNX Runtime and phones."""
 
 import os
+import pathlib
 from typing import Any
 
 import keras
@@ -17,6 +18,7 @@ FORMATS = {
     "onnx": export_onnx,
     "litert": export_litert,
 }
+SUFFIXES = {".onnx": "onnx", ".tflite": "litert"}
 
 
 def export(
@@ -25,8 +27,14 @@ def export(
     """Writes `model` in a format of `FORMATS`; `kwargs` are those of its function.
 
     Raises:
-        ValueError: There is no such format.
+        ValueError: There is no such format, or the path ends as files of another one do.
     """
     if format not in FORMATS:
         raise ValueError(f"format must be one of {', '.join(FORMATS)}, got {format!r}.")
+    named = SUFFIXES.get(pathlib.Path(path).suffix.lower(), format)
+    if named != format:
+        raise ValueError(
+            f"{os.fspath(path)} is a name of {named!r}, and the format to write is {format!r}: "
+            f"give the format {named!r}, or another path."
+        )
     FORMATS[format](model, path, **kwargs)

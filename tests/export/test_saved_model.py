@@ -303,6 +303,9 @@ def test_wrong_options(make_model, tmp_path):
     model = make_model(mask=False)
     with pytest.raises(ValueError, match="format must be one of saved_model"):
         model.export(tmp_path / "1", format="pickle")
+    for name, format in (("m.onnx", "saved_model"), ("M.TFLITE", "onnx")):
+        with pytest.raises(ValueError, match=rf"{name} is a name of .* the format to write is '"):
+            model.export(tmp_path / name, format=format)
     with pytest.raises(ValueError, match="roi_align must be one of portable, custom"):
         model.export(tmp_path / "1", roi_align="compiled")
     with pytest.raises(ValueError, match="dtype must be one of float32, bfloat16"):
