@@ -14,13 +14,15 @@ def write_page(name: str, content: dict[str, Any], folder: pathlib.Path) -> None
     """Writes `report.json` and `index.html`.
 
     Args:
-        name: Of the page, `"page"` or `"runs"`: its HTML and its script lie beside this module.
+        name: Of the page, `"page"` or `"runs"`: its body and its script lie beside this module,
+            and the frame of both.
         content: What the page shows; NaN becomes null.
         folder: Where the files go.
     """
     text = json.dumps(plain(content), separators=(",", ":"), allow_nan=False)
     (folder / "report.json").write_text(text + "\n", encoding="utf-8")
-    page = _read(f"{name}.html")
+    page = _read("frame.html").replace("<!-- body -->\n", _read(f"{name}.html"))
+    page = page.replace("/* script */", f"/* {name}.js */")
     for part in ("page.css", "shared.js", f"{name}.js"):
         page = page.replace(f"/* {part} */", _read(part))
     # In the page, no name of a class can end the script.
