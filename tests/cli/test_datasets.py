@@ -126,7 +126,9 @@ def test_convert_takes_a_class_attribute(tmp_path, capsys):
 def test_train_on_one_format_and_evaluate_on_another(shapes, tmp_path, eagerly):
     for target in ("labelme", "voc"):
         km.data.convert(shapes, target, tmp_path / target)
-    run, voc = str(tmp_path / "run"), str(tmp_path / "voc/ImageSets/Segmentation/all.txt")
+    names = tmp_path / "voc/ImageSets/Segmentation/all.txt"
+    names.write_text("\n".join(names.read_text().splitlines()[:3]))
+    run, voc = str(tmp_path / "run"), str(names)
     options = ["--train-data", str(tmp_path / "labelme"), "--val-data", voc, "--epochs", "1"]
     assert main(["train", *options, *TINY, "--batch-size", "4", "--output", run]) == 0
     config = km.MaskRCNNConfig.from_yaml(tmp_path / "run/config.yaml")
