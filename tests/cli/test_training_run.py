@@ -27,17 +27,17 @@ from keras_maskrcnn.weights.layout import sources
 # All that keeps a state of its own. Of the backbone one stage trains: its steps are built faster.
 STATEFUL = [
     *("--freeze-at", "4"),
-    *("--epochs", "3", "--backup-every", "6", "--optimizer", "adamw", "--learning-rate", "0.001"),
+    *("--epochs", "3", "--backup-every", "4", "--optimizer", "adamw", "--learning-rate", "0.001"),
     *("--accumulate", "2", "--ema", "0.9", "--patience", "3", "--evaluate-every", "2"),
 ]
 
 
 @pytest.fixture(scope="module")
-def forty(tmp_path_factory, narrow):
-    """Options that name the data of a longer run: forty pictures to train on, two for figures."""
+def longer(tmp_path_factory, narrow):
+    """Options that name the data of a longer run: 24 pictures to train on, two for figures."""
     folder = tmp_path_factory.mktemp("data")
     options = []
-    for seed, (name, count) in enumerate((("train", 40), ("val", 2))):
+    for seed, (name, count) in enumerate((("train", 24), ("val", 2))):
         km.data.shapes.generate(folder / name, count, size=64, seed=seed)
         options += [f"--{name}-annotations", str(folder / name / "annotations.json")]
         options += [f"--{name}-images", str(folder / name / "images")]
@@ -45,10 +45,10 @@ def forty(tmp_path_factory, narrow):
 
 
 @pytest.fixture(scope="module")
-def alone(forty, tmp_path_factory):
+def alone(longer, tmp_path_factory):
     """A run that nothing interrupts."""
     folder = tmp_path_factory.mktemp("runs") / "alone"
-    assert main(["train", *forty, *STATEFUL, "--output", str(folder)]) == 0
+    assert main(["train", *longer, *STATEFUL, "--output", str(folder)]) == 0
     return folder
 
 
@@ -73,9 +73,9 @@ def kill_after_backups(process, folder, number):
 
 
 @pytest.mark.slow
-def test_a_killed_run_ends_as_one_left_alone(forty, alone, tmp_path):
+def test_a_killed_run_ends_as_one_left_alone(longer, alone, tmp_path):
     folder = tmp_path / "killed"
-    kill_after_backups(start(forty, folder), folder, random.randint(1, 6))
+    kill_after_backups(start(longer, folder), folder, random.randint(1, 6))
     assert main(["train", "--resume", str(folder)]) == 0
     for name in ("last.keras", "best.keras"):
         killed, whole = (keras.models.load_model(run / name) for run in (folder, alone))
