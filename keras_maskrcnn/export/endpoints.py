@@ -58,16 +58,16 @@ def make_endpoints(
         pasted = paste_masks(outputs["masks"], outputs["boxes"], size[0], size[1])
         return {**outputs, "pasted_masks": pasted}
 
-    @tf.function(input_signature=[images_spec])
+    @tf.function(input_signature=[images_spec], autograph=False)
     def serving_default(images):
         batch, height, width, _ = tf.unstack(tf.shape(images))
         return detect_and_paste(images, tf.tile([[height, width]], [batch, 1]))
 
-    @tf.function(input_signature=[images_spec, IMAGE_SIZES])
+    @tf.function(input_signature=[images_spec, IMAGE_SIZES], autograph=False)
     def serve_sizes(images, image_sizes):
         return detect_and_paste(images, image_sizes)
 
-    @tf.function(input_signature=[IMAGE_BYTES])
+    @tf.function(input_signature=[IMAGE_BYTES], autograph=False)
     def serve_bytes(image_bytes):
         decoded = decode_images(image_bytes, config)
         outputs = detect(decoded["images"], decoded["image_sizes"])

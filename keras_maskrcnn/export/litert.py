@@ -73,7 +73,7 @@ def export_litert(
 
 def _frozen(function, signature):
     """A concrete function with constants for variables: the converter would leave those empty."""
-    concrete = tf.function(function).get_concrete_function(*signature)
+    concrete = tf.function(function, autograph=False).get_concrete_function(*signature)
     frozen = convert_variables_to_constants_v2(concrete, lower_control_flow=False)
     # Freezing loses the names of the outputs.
     named = tf.function(

@@ -61,7 +61,7 @@ def export_onnx(model: keras.Model, path: str | os.PathLike) -> None:
         tf.TensorSpec((None, 2), tf.int32, name="image_sizes"),
     ]
 
-    @tf.function(input_signature=signature)
+    @tf.function(input_signature=signature, autograph=False)
     def detect(images, image_sizes):
         return served({"images": images, "image_sizes": image_sizes}, training=False)
 

@@ -108,7 +108,8 @@ def _detection(served):
         input_signature=[
             tf.TensorSpec((None, None, None, served.config.channels), tf.float32, name="images"),
             tf.TensorSpec((None, 2), tf.int32, name="image_sizes"),
-        ]
+        ],
+        autograph=False,
     )
     def detect(images, image_sizes):
         return served({"images": images, "image_sizes": image_sizes}, training=False)

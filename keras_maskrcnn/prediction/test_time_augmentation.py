@@ -85,9 +85,9 @@ class AugmentedDetector:
         image = tf.TensorSpec((1, None, None, model.config.channels))
         boxes, classes = tf.TensorSpec((1, None, 4)), tf.TensorSpec((1, None), tf.int32)
         count = tf.TensorSpec((1,), tf.int32)
-        self._find_boxes = tf.function(self._boxes_of, input_signature=[image])
+        self._find_boxes = tf.function(self._boxes_of, [image], autograph=False)
         self._find_masks = tf.function(
-            self._masks_of, input_signature=[image, boxes, classes, count]
+            self._masks_of, [image, boxes, classes, count], autograph=False
         )
 
     def __call__(self, image: np.ndarray) -> dict[str, np.ndarray]:
