@@ -319,6 +319,23 @@ def normalize_and_pad(
     return tf.pad(normalized, padding)
 
 
+def backbone_pixels(images: tf.Tensor, image_sizes: tf.Tensor, config: MaskRCNNConfig) -> tf.Tensor:
+    """A batch as the backbone takes it: scaled to 0..255, normalised, and padded.
+
+    Args:
+        images: (B, H, W, channels) float32, within `pixel_range`.
+        image_sizes: (B, 2) int32 height and width of the valid part.
+        config: Of the model.
+
+    Returns:
+        (B, h, w, stem_channels) float32, 0 outside the valid part; the sides are multiples of
+        `size_divisor`.
+    """
+    mean, std = (of_stem_channels(v, config) for v in (config.pixel_mean, config.pixel_std))
+    pixels = stem_pixels(images, config)
+    return normalize_and_pad(pixels, image_sizes, mean, std, config.size_divisor)
+
+
 def _valid_part(images, image_sizes):
     """(B, H, W, 1) bool: where a pixel of a batch is one of its image, not of padding."""
     rows = tf.range(tf.shape(images)[1]) < image_sizes[:, :1]

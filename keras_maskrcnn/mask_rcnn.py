@@ -9,13 +9,7 @@ import keras
 import tensorflow as tf
 
 from keras_maskrcnn.backbones import FPN, ResNet
-from keras_maskrcnn.batch import (
-    check_inputs,
-    check_training_batch,
-    normalize_and_pad,
-    of_stem_channels,
-    stem_pixels,
-)
+from keras_maskrcnn.batch import backbone_pixels, check_inputs, check_training_batch
 from keras_maskrcnn.config import MaskRCNNConfig
 from keras_maskrcnn.detections import Detections
 from keras_maskrcnn.ops.nms import batched_nms
@@ -189,9 +183,7 @@ class MaskRCNN(keras.Model):
     def extract_features(self, images, image_sizes, training=False) -> dict[str, tf.Tensor]:
         """The levels p2 to p6 of the pyramid, or stage 4 or 5 alone (C4, C5), from pixels."""
         c = self.config
-        mean, std = (of_stem_channels(values, c) for values in (c.pixel_mean, c.pixel_std))
-        pixels = stem_pixels(images, c)
-        pixels = normalize_and_pad(pixels, image_sizes, mean, std, c.size_divisor)
+        pixels = backbone_pixels(images, image_sizes, c)
         stages = self.backbone(tf.cast(pixels, self.compute_dtype), training=training)
         levels = self.fpn(stages, training=training) if c.neck == "fpn" else stages
         return {name: levels[name] for name in c.levels}

@@ -163,23 +163,32 @@ def predict(args: argparse.Namespace) -> int:
 
 
 def _predict_pictures(args, files, model):
-    from keras_maskrcnn.data.stored import decode_to_show, read_bytes
-
     output = pathlib.Path(args.output or "predictions")
     output.mkdir(parents=True, exist_ok=True)
     results, failures, drawn = [], [], set()
     for image_id, file, found in find_in_files(model, files, args, failures):
-        if math.prod(found.image_size) <= MOST_DRAWN:
-            picture = decode_to_show(read_bytes(file), str(file), model.config)
-            found.save(output / f"{free_name(file.stem, drawn)}.png", picture)
-        else:
-            print(f"keras-maskrcnn: not drawn, for its size: {file}", file=sys.stderr)
+        _draw(found, file, output / f"{free_name(file.stem, drawn)}.png", model.config)
         for name, entry in zip(found.class_names, found.to_coco(image_id), strict=True):
             results.append({**entry, "category_name": name, "file_name": str(file)})
     (output / "results.json").write_text(json.dumps(results) + "\n", encoding="utf-8")
     done = len(files) - len(failures)
     print(f"{len(results)} objects in {done} of {len(files)} pictures: {output}/")
     return say_failures(failures)
+
+
+def _draw(found, file, path, config):
+    """Draws what was found; a picture that only its windows could be read of is not, and said."""
+    from keras_maskrcnn.data.stored import decode_to_show, read_bytes
+
+    if math.prod(found.image_size) > MOST_DRAWN:
+        print(f"keras-maskrcnn: not drawn, for its size: {file}", file=sys.stderr)
+        return
+    try:
+        picture = decode_to_show(read_bytes(file), str(file), config)
+    except ValueError as error:
+        print(f"keras-maskrcnn: not drawn: {error}", file=sys.stderr)
+        return
+    found.save(path, picture)
 
 
 def _predict_list(args, model):

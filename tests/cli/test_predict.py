@@ -80,3 +80,18 @@ def test_predict_in_tiles(run, data, tmp_path, error_of, monkeypatch, capsys):
     assert "none.png" in (tmp_path / "results.errors.jsonl").read_text()
     assert "tile_size" in error_of(["predict", "--run", str(run), "--tile-size", "8", *files])
     assert "tile_overlap" in error_of(["predict", *options, "--tile-overlap", "1", *files])
+
+
+def test_what_is_found_in_a_picture_that_cannot_be_drawn_is_kept(
+    run, data, tmp_path, monkeypatch, capsys
+):
+    def refuse(data, where, config):
+        raise ValueError(f"{where}: of which only windows can be read")
+
+    monkeypatch.setattr("keras_maskrcnn.data.stored.decode_to_show", refuse)
+    _, images = data["val"]
+    options = ["--score-threshold", "0", "--box-score-threshold", "0", "--output", str(tmp_path)]
+    assert main(["predict", "--run", str(run), images, *options]) == 0
+    assert capsys.readouterr().err.count("not drawn: ") == 3
+    entries = json.loads((tmp_path / "results.json").read_text())
+    assert {entry["image_id"] for entry in entries} == {1, 2, 3}

@@ -28,7 +28,7 @@ from keras_maskrcnn.evaluation.coco import (
     results_table,
     run_coco_eval,
 )
-from keras_maskrcnn.evaluation.workers import Worker, gather, this_worker
+from keras_maskrcnn.evaluation.workers import Worker
 
 FIGURES = {f"{kind}_{name}" for kind in ("box", "mask") for name in STATISTICS}
 
@@ -440,27 +440,3 @@ def test_each_worker_looks_at_its_share(dataset, monkeypatch):
     paths = [record.path for record in dataset.records]
     assert looked_at == [paths[index::3] for index in range(3)]
     assert shared == pytest.approx(whole, abs=1e-9, nan_ok=True)
-
-
-def test_what_workers_found_is_joined():
-    """In four processes of two replicas, of which this is the third."""
-
-    class Strategy:
-        num_replicas_in_sync = 8
-
-        def run(self, function):
-            return [4, 5]
-
-        def experimental_local_results(self, values):
-            return values
-
-        def experimental_distribute_values_from_function(self, function):
-            return [function(None) for _ in range(2)]
-
-        def gather(self, values, axis):
-            assert axis == 0
-            return tf.concat(values * 2, axis)  # as if another had found the same
-
-    assert this_worker(Strategy()) == Worker(2, 4)
-    for entries in ([], [{"image_id": "é\n", "score": 0.1}, {"bbox": [1.5, 2.0]}]):
-        assert gather(entries, Strategy()) == entries * 2

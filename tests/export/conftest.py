@@ -12,6 +12,8 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 import keras_maskrcnn as km
+from keras_maskrcnn.batch import RGB
+from keras_maskrcnn.export.endpoints import image_dtype
 
 HERE = pathlib.Path(__file__).resolve().parent
 BENCHMARKS = HERE.parents[1] / "benchmarks"
@@ -35,6 +37,8 @@ KINDS = {
         "mask": False,
         "anchor_style": "torchvision",
         "roi_aligned": False,
+        "channels": 4,
+        "pixel_range": (0, 65535),
     },
 }
 BACKBONES = ("resnet50", "resnet101", "resnext50_32x4d", "resnext101_32x8d")
@@ -214,10 +218,11 @@ def small_model(small_config):
 
 @pytest.fixture
 def make_batch():
-    """A function: noise (B, H, W, 3) uint8, and sizes, which leave out some of it."""
+    """A function: noise (B, H, W, channels), and sizes, which leave out some of it."""
 
-    def make(number, height, width):
-        images = np.random.default_rng(0).integers(0, 256, (number, height, width, 3), np.uint8)
+    def make(number, height, width, config=RGB):
+        shape, dtype = (number, height, width, config.channels), image_dtype(config).as_numpy_dtype
+        images = np.random.default_rng(0).integers(0, config.pixel_range[1], shape, dtype, True)
         left_out = np.arange(2 * number).reshape(number, 2) % 5
         sizes = np.array([[height, width]]) - left_out
         return {"images": images, "image_sizes": sizes.astype(np.int32)}

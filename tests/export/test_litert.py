@@ -26,7 +26,7 @@ def run(tmp_path):
 
 
 def test_same_detections(model_of_each_kind, run, make_batch, assert_same):
-    x = make_batch(1, 70, 91)
+    x = make_batch(1, 70, 91, model_of_each_kind.config)
     assert_same(model_of_each_kind, x, run(model_of_each_kind, x))
 
 

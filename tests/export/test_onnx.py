@@ -43,7 +43,7 @@ def answers(path, batches):
 def test_same_detections_at_any_size_and_batch_size(
     model_of_each_kind, run, make_batch, assert_same
 ):
-    batches = [make_batch(*shape) for shape in BATCHES]
+    batches = [make_batch(*shape, model_of_each_kind.config) for shape in BATCHES]
     for x, theirs in zip(batches, run(model_of_each_kind, batches), strict=True):
         assert_same(model_of_each_kind, x, theirs)
 

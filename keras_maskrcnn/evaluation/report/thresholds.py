@@ -18,7 +18,8 @@ def class_score_thresholds(
     the report gives: of masks where there are masks, at IoU 0.5.
 
     Args:
-        report_folder: Of `report` or of a training run, with its `report.json`.
+        report_folder: That of `report`, or `report/` in that of a training run, with its
+            `report.json`.
         config: Of the model that takes them. Its classes are the report's, in any order: they are
             matched by name, or by their order where it has no `class_names`.
 
